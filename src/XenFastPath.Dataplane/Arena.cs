@@ -1,0 +1,166 @@
+// The one packet memory: frames, who owns each of them, and the stack of free ones.
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+
+namespace XenFastPath.Dataplane;
+
+/// <summary>In whose hands a frame is. Stored in the top two bits of a ledger entry; the rest is the queue's index.</summary>
+public enum FrameOwner : ushort
+{
+    /// <summary>On the free stack.</summary>
+    Free = 0x0000,
+
+    /// <summary>In a fill ring, in the kernel, or in an RX ring not read yet.</summary>
+    Fill = 0x4000,
+
+    /// <summary>In a TX ring, in the kernel, or in a completion ring not read yet.</summary>
+    Tx = 0x8000,
+}
+
+/// <summary>
+/// All frames of a forwarder. A frame is a <see cref="Limits.FrameBytes"/> chunk, named by its index; addresses in descriptors are
+/// offsets into the arena. The ledger says who owns each frame, the kernel included, so that a completion that the kernel invents
+/// (kernel-side bugs exist) cannot free somebody else's frame. Only the loop thread touches ledger and stack.
+/// Frame 0 is never handed out: it is the tombstone, see <see cref="TombstoneBytes"/>.
+/// </summary>
+public sealed unsafe class Arena : IDisposable
+{
+    /// <summary>Mask that turns an address into the start of its chunk; also drops bit 0, which some kernels lose on completion.</summary>
+    public const ulong ChunkMask = ~(ulong)(Limits.FrameBytes - 1);
+
+    /// <summary>
+    /// Length of the frame that replaces one which must not be sent any more. A descriptor cannot be taken back once the kernel
+    /// may have seen it, but until the kernel reads it, it can be pointed elsewhere: at a frame to a reserved address
+    /// (01:80:c2:00:00:01) that no bridge forwards and every stack drops.
+    /// </summary>
+    public const int TombstoneBytes = Limits.FrameBytesMin;
+
+    /// <summary>Address of the tombstone frame; its 24 bytes in front are room for metadata like any other's.</summary>
+    public const ulong TombstoneAddress = 256;
+
+    private readonly SharedMemory _memory;
+    private readonly ushort* _ledger;
+    private readonly uint* _free;
+    private uint _freeCount;
+
+    /// <summary>Makes an arena of <paramref name="bytes"/> bytes; all frames but the tombstone are free.</summary>
+    public Arena(long bytes)
+    {
+        FrameCount = (uint)(bytes / Limits.FrameBytes);
+        _memory = SharedMemory.Create("xenfastpath-arena", FrameCount * (long)Limits.FrameBytes);
+        Base = _memory.Address;
+        Bytes = _memory.Bytes;
+        _ledger = (ushort*)NativeMemory.AllocZeroed(FrameCount, sizeof(ushort));
+        _free = (uint*)NativeMemory.AllocZeroed(FrameCount, sizeof(uint));
+        for (uint frame = FrameCount - 1; frame > 0; frame--)
+            _free[_freeCount++] = frame;
+        WriteTombstone();
+    }
+
+    /// <summary>Start of the memory.</summary>
+    public byte* Base { get; }
+
+    /// <summary>Its size in bytes.</summary>
+    public nuint Bytes { get; }
+
+    /// <summary>Frames in the arena, the tombstone included.</summary>
+    public uint FrameCount { get; }
+
+    /// <summary>Frames on the free stack.</summary>
+    public uint FreeCount => _freeCount;
+
+    /// <summary>The frame an address lies in.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static uint FrameOf(ulong address) => (uint)(address >> Limits.FrameShift);
+
+    /// <summary>Takes a free frame for <paramref name="owner"/>; false if there is none.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public bool TryTake(FrameOwner owner, ushort queue, out uint frame)
+    {
+        if (_freeCount == 0)
+        {
+            frame = 0;
+            return false;
+        }
+
+        frame = _free[--_freeCount];
+        _ledger[frame] = (ushort)((ushort)owner | queue);
+        return true;
+    }
+
+    /// <summary>Puts a frame that the caller owns back on the stack, to be taken next: it is warm in the cache.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Return(uint frame)
+    {
+        _ledger[frame] = (ushort)FrameOwner.Free;
+        _free[_freeCount++] = frame;
+    }
+
+    /// <summary>Does <paramref name="owner"/> own the frame?</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public bool IsOwned(uint frame, FrameOwner owner, ushort queue) => _ledger[frame] == (ushort)((ushort)owner | queue);
+
+    /// <summary>Hands a frame that the caller owns to another owner.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Give(uint frame, FrameOwner owner, ushort queue) => _ledger[frame] = (ushort)((ushort)owner | queue);
+
+    /// <summary>Takes back every frame of a queue whose socket is closed. Returns how many there were.</summary>
+    public uint Reclaim(ushort queue)
+    {
+        uint count = 0;
+        for (uint frame = 1; frame < FrameCount; frame++)
+        {
+            if (_ledger[frame] == ((ushort)FrameOwner.Fill | queue) || _ledger[frame] == ((ushort)FrameOwner.Tx | queue))
+            {
+                Return(frame);
+                count++;
+            }
+        }
+
+        return count;
+    }
+
+    /// <summary>
+    /// Counts the whole ledger: <paramref name="fill"/> and <paramref name="tx"/> are raised per queue, the result is the number
+    /// of free frames. Between two rounds the loop itself holds none.
+    /// </summary>
+    public uint CountOwners(uint* fill, uint* tx)
+    {
+        const ushort queueMask = 0x3fff;
+        uint free = 0;
+        for (uint frame = 1; frame < FrameCount; frame++)
+        {
+            ushort entry = _ledger[frame];
+            switch ((FrameOwner)(entry & ~queueMask))
+            {
+                case FrameOwner.Free:
+                    free++;
+                    break;
+                case FrameOwner.Fill:
+                    fill[entry & queueMask]++;
+                    break;
+                case FrameOwner.Tx:
+                    tx[entry & queueMask]++;
+                    break;
+            }
+        }
+
+        return free;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        NativeMemory.Free(_ledger);
+        NativeMemory.Free(_free);
+        _memory.Dispose();
+    }
+
+    private void WriteTombstone()
+    {
+        Span<byte> frame = new(Base + TombstoneAddress, TombstoneBytes);
+        frame.Clear();
+        ReadOnlySpan<byte> header = [0x01, 0x80, 0xc2, 0, 0, 0x01, 0x02, 0, 0, 0, 0, 0, 0x88, 0xb5];
+        header.CopyTo(frame);
+    }
+}

@@ -1,0 +1,151 @@
+// The C# side of native/xenfastpath.h: what the BPF program, the control process and the forwarder agree on.
+// tests/XenFastPath.Tests/Native/LayoutTests.cs compiles the header and compares every size, offset and constant.
+using System.Runtime.InteropServices;
+
+namespace XenFastPath.Dataplane;
+
+/// <summary>Constants of native/xenfastpath.h.</summary>
+public static class Layout
+{
+    /// <summary>XFP_LAYOUT_VERSION: maps, tables and processes of another version are replaced, never reused.</summary>
+    public const int Version = 1;
+
+    public const int PortsMax = 8192;
+    public const int XsksMax = 16384;
+    public const int MacsMax = 262144;
+    public const int WorkersMax = 16;
+
+    public const long ForwarderStaleNs = 75_000_000;
+    public const long StallNs = 60_000_000;
+    public const long ControlStaleNs = 1_500_000_000;
+    public const long SuspectNs = 3_000_000_000;
+    public const long QuietNs = 10_000_000;
+}
+
+/// <summary>XFP_PORT_*: the low 16 bits of <see cref="PortEntry.Word"/>.</summary>
+[Flags]
+public enum PortFlags : ushort
+{
+    None = 0,
+
+    /// <summary>Its frames may take the fast path.</summary>
+    Ingress = 0x01,
+
+    /// <summary>It may be the output of the fast path.</summary>
+    Egress = 0x02,
+
+    /// <summary>Never a frame between two isolated ports.</summary>
+    Isolated = 0x04,
+
+    /// <summary>Its frames may carry unfinished checksums.</summary>
+    Unfinished = 0x08,
+
+    /// <summary>Policy: tagged frames are dropped at its ingress.</summary>
+    NoTags = 0x10,
+
+    /// <summary>Not on the fast path itself, but others of its Network are.</summary>
+    Watch = 0x20,
+}
+
+/// <summary>struct xfp_port: one element of the map <c>xfp_ports</c>, indexed by port id.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public struct PortEntry
+{
+    /// <summary>generation &lt;&lt; 32 | network &lt;&lt; 16 | <see cref="PortFlags"/>; written with one store.</summary>
+    public ulong Word;
+
+    public ulong RefreshNs;
+    public uint Ifindex;
+    public uint FrameBytesMax;
+    public ushort XskBase;
+    public ushort Queues;
+    public ushort Worker;
+    public ushort Pad;
+
+    /// <summary>Packs <see cref="Word"/>.</summary>
+    public static ulong Pack(uint generation, ushort network, PortFlags flags) => (ulong)generation << 32 | (uint)network << 16 | (ushort)flags;
+
+    /// <summary>The generation in a packed word: which owner of this port id.</summary>
+    public static uint GenerationOf(ulong word) => (uint)(word >> 32);
+
+    /// <summary>The Network in a packed word.</summary>
+    public static ushort NetworkOf(ulong word) => (ushort)(word >> 16);
+}
+
+/// <summary>struct xfp_fdb_value: value of the map <c>xfp_fdb</c>. The program writes the three times (CLOCK_MONOTONIC).</summary>
+[StructLayout(LayoutKind.Sequential)]
+public struct FdbValue
+{
+    /// <summary>See <see cref="FdbWord"/>.</summary>
+    public ulong Word;
+
+    public ulong SeenNs;
+    public ulong PassedNs;
+    public ulong SuspectNs;
+}
+
+/// <summary>struct xfp_heartbeat: one page, mapped by both processes, read by the program.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public unsafe struct Heartbeats
+{
+    public ulong ControlNs;
+    public uint ForwarderUp;
+    private readonly uint _pad0;
+    private fixed ulong _pad1[6];
+    private fixed ulong _workers[Layout.WorkersMax * WorkerStride];
+
+    private const int WorkerStride = 8;
+
+    /// <summary>The slot of one loop thread; it alone writes it, once a round.</summary>
+    public static ulong* WorkerNs(Heartbeats* page, int worker) => page->_workers + worker * WorkerStride;
+}
+
+/// <summary>Key of both FDB copies: network (16 bits) &lt;&lt; 48 | MAC (48 bits, the frame's bytes as a little-endian integer).</summary>
+public static class FdbKey
+{
+    public const ulong MacMask = 0x0000_ffff_ffff_ffff;
+
+    public static ulong Make(ushort network, ulong mac) => (ulong)network << 48 | (mac & MacMask);
+
+    public static ushort NetworkOf(ulong key) => (ushort)(key >> 48);
+
+    public static ulong MacOf(ulong key) => key & MacMask;
+}
+
+/// <summary>
+/// Value of both FDB copies: generation (32) &lt;&lt; 32 | VLAN tag to push (16) &lt;&lt; 16 | output port id (16). 0 is "no entry": port id 0
+/// is never used.
+/// </summary>
+public static class FdbWord
+{
+    public static ulong Make(uint generation, ushort port) => (ulong)generation << 32 | port;
+
+    public static ushort PortOf(ulong word) => (ushort)word;
+
+    public static uint GenerationOf(ulong word) => (uint)(word >> 32);
+}
+
+/// <summary>enum xfp_counter: what the program did with a frame.</summary>
+public enum ProgramCounter
+{
+    ToForwarder,
+    PassPathOff,
+    PassControlStale,
+    PassForwarderStale,
+    PassNoSocket,
+    PassGroup,
+    PassTagged,
+    PassProtocol,
+    PassSourceUnknown,
+    PassSourceMoved,
+    PassSuspect,
+    PassRefresh,
+    PassUnknown,
+    PassSamePort,
+    PassOutputOff,
+    PassIsolated,
+    PassOversize,
+    DropTagged,
+    PolicyOk,
+    Count,
+}

@@ -1,0 +1,60 @@
+// Every size and bound of the data path, with the sum it comes from.
+namespace XenFastPath.Dataplane;
+
+/// <summary>Sizes and bounds of the forwarder.</summary>
+public static class Limits
+{
+    /// <summary>One frame of the arena. The kernel takes 256 bytes in front, which leaves 1792: MTU 1500 with room for tags.</summary>
+    public const int FrameBytes = 2048;
+
+    /// <summary>log2 of <see cref="FrameBytes"/>.</summary>
+    public const int FrameShift = 11;
+
+    /// <summary>The longest frame that the kernel can put into one chunk, bytes.</summary>
+    public const int FramePayloadBytesMax = FrameBytes - Interop.IfXdp.XDP_PACKET_HEADROOM;
+
+    /// <summary>The largest MTU a port on this path may have: payload less Ethernet header and one VLAN tag.</summary>
+    public const int MtuMax = FramePayloadBytesMax - EthernetHeaderBytes - VlanTagBytes;
+
+    public const int EthernetHeaderBytes = 14;
+    public const int VlanTagBytes = 4;
+
+    /// <summary>Shorter frames are padded with zeros before every output (IEEE 802.3, without FCS).</summary>
+    public const int FrameBytesMin = 60;
+
+    /// <summary>Default arena. Every AF_XDP socket costs the kernel 128 bytes per frame of it besides: 4 MiB each here.</summary>
+    public const int ArenaMibDefault = 64;
+
+    /// <summary>Frames that a guest's port may hold: in its fill ring, and on their way out of it.</summary>
+    public const int VifFillFrames = 256, VifTxFrames = 192;
+
+    /// <summary>The same for each queue of a physical port.</summary>
+    public const int PifFillFrames = 1024, PifTxFrames = 768;
+
+    /// <summary>AF_XDP queues of one port.</summary>
+    public const int QueuesPerPortMax = 8;
+
+    /// <summary>Frames taken from one RX ring before the next queue has its turn.</summary>
+    public const int BatchFrames = 64;
+
+    /// <summary>Frames that belong to no port's quota: those in the loop's hands, and the tombstone.</summary>
+    public const int ReservedFrames = BatchFrames + 1;
+
+    /// <summary>Longest sleep of an idle loop; bounds the age of its heartbeat.</summary>
+    public const int IdleWaitMsMax = 10;
+
+    /// <summary>Longest sleep while an output has frames that the kernel did not take yet.</summary>
+    public const int BackloggedWaitMsMax = 1;
+
+    /// <summary>Reads of a MAC table bucket that is being written, before the frame is dropped and counted.</summary>
+    public const int TableReadsMax = 16;
+
+    /// <summary>A bind right after another socket's close sees EBUSY for some 20 ms; this long is tried.</summary>
+    public const int BindBusyMsMax = 2000;
+
+    /// <summary>Attempts to wake the kernel for TX in one round and port; a full output never holds the loop up.</summary>
+    public const int KicksPerRound = 1;
+
+    /// <summary>How many frames one TX kick may take (XDP_MAX_TX_SKB_BUDGET, kernel 6.17; 32 before).</summary>
+    public const int TxBudgetFrames = 128;
+}

@@ -1,0 +1,130 @@
+// The thread that runs a packet loop: sleeps when there is nothing to do, wakes on frames or on the manager's word.
+using Tmds.Linux;
+using XenFastPath.Interop;
+using static Tmds.Linux.LibC;
+
+namespace XenFastPath.Dataplane;
+
+/// <summary>
+/// One packet thread. Its sleep is an epoll wait on the RX side of every socket, never longer than the heartbeat allows. The
+/// manager's half (Watch, <see cref="Complete"/>) may be called from one other thread.
+/// </summary>
+public sealed unsafe class LoopThread : IDisposable
+{
+    private const int EventsMax = 64;
+    private const int EpollEventBytesMax = 16;
+
+    private readonly PacketLoop _loop;
+    private readonly ulong* _counters;
+    private readonly Thread _thread;
+    private readonly int _epoll;
+    private readonly int _wake;
+    private readonly int _done;
+    private readonly int _cpu;
+    private bool _stop;
+
+    /// <summary>Prepares a thread for the loop; <paramref name="counters"/> as the loop's. <paramref name="cpu"/> &lt; 0: any CPU.</summary>
+    public LoopThread(PacketLoop loop, ulong* counters, int cpu)
+    {
+        _loop = loop;
+        _counters = counters;
+        _cpu = cpu;
+        _epoll = epoll_create1(EPOLL_CLOEXEC);
+        _wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        _done = eventfd(0, EFD_CLOEXEC);
+        if (_epoll < 0 || _wake < 0 || _done < 0)
+            throw new SystemCallException("eventfd", Errno.Last);
+        _loop.CommandDone = &Signal;
+        _loop.CommandDoneArgument = _done;
+        // Edge triggered: the loop need not read it, and an idle round costs one system call.
+        if (!Watch(_wake, EPOLLIN | EPOLLET))
+            throw new SystemCallException("epoll_ctl", Errno.Last);
+        _thread = new Thread(Run, maxStackSize: 256 * 1024) { IsBackground = true, Name = "packet-loop" };
+    }
+
+    /// <summary>Starts the thread.</summary>
+    public void Start() => _thread.Start();
+
+    /// <summary>Manager: wakes the loop when frames arrive on this socket.</summary>
+    public bool Watch(int fd) => Watch(fd, EPOLLIN);
+
+    private bool Watch(int fd, int events)
+    {
+        epoll_event e = default;
+        e.events = events;
+        return epoll_ctl(_epoll, EPOLL_CTL_ADD, fd, &e) == 0;
+    }
+
+    /// <summary>Manager: the socket is about to be closed.</summary>
+    public void Unwatch(int fd)
+    {
+        epoll_event events = default;
+        epoll_ctl(_epoll, EPOLL_CTL_DEL, fd, &events);
+    }
+
+    /// <summary>Manager: waits until the command just posted to the loop is done; returns its result.</summary>
+    public long Complete()
+    {
+        Signal(_wake);
+        ulong count;
+        while (!_loop.IsIdle)
+            read(_done, &count, sizeof(ulong));
+        return _loop.Result;
+    }
+
+    /// <summary>Ends the thread and waits for it.</summary>
+    public void Dispose()
+    {
+        Volatile.Write(ref _stop, true);
+        Signal(_wake);
+        _thread.Join();
+        close(_epoll);
+        close(_wake);
+        close(_done);
+    }
+
+    private void Run()
+    {
+        if (_cpu >= 0)
+            PinToCpu();
+        byte* events = stackalloc byte[EventsMax * EpollEventBytesMax];
+        ulong nowNs = Clock.NowNs();
+        while (!Volatile.Read(ref _stop))
+        {
+            if (_loop.Round(nowNs) == 0)
+            {
+                _counters[(int)LoopCounter.IdleWaits]++;
+                Wait(events);
+                nowNs = Clock.NowNs();
+                continue;
+            }
+
+            ulong startNs = nowNs;
+            nowNs = Clock.NowNs();
+            if (nowNs - startNs > _counters[(int)LoopCounter.RoundGapNsMax])
+                _counters[(int)LoopCounter.RoundGapNsMax] = nowNs - startNs;
+        }
+    }
+
+    private void Wait(byte* events)
+    {
+        int timeoutMs = _loop.IsBacklogged ? Limits.BackloggedWaitMsMax : Limits.IdleWaitMsMax;
+        // The loop scans all its queues anyway, so which of them woke it does not matter. A signal (EINTR) is as good as a timeout.
+        Libc.epoll_wait(_epoll, events, EventsMax, timeoutMs);
+    }
+
+    /// <summary>Thread id 0 is the calling thread; a process id would move the main thread.</summary>
+    private void PinToCpu()
+    {
+        cpu_set_t set;
+        CPU_ZERO(&set);
+        CPU_SET(_cpu, &set);
+        sched_setaffinity(0, sizeof(cpu_set_t), &set);
+    }
+
+    private static void Signal(nint fd)
+    {
+        ulong one = 1;
+        Libc.write((int)fd, &one, sizeof(ulong));
+    }
+}

@@ -1,0 +1,209 @@
+// What the manager thread asks of the loop: to take ports in and let them go, to change tables, to count.
+using System.Runtime.InteropServices;
+
+namespace XenFastPath.Dataplane;
+
+public sealed unsafe partial class PacketLoop
+{
+    private enum Command
+    {
+        None,
+        Attach,
+        Detach,
+        Reclaim,
+        SetTable,
+        Barrier,
+        Audit,
+    }
+
+    // The manager fills these in, then raises _posted; the loop answers by raising _done. One command at a time.
+    private Command _command;
+    private ushort _commandPort;
+    private OutputPort _commandOutput;
+    private void* _commandTable;
+    private long _result;
+    private int _posted;
+    private int _done;
+
+    private bool _barrierPending;
+    private uint _retiredFrames;
+    private uint* _auditFill;
+    private uint* _auditTx;
+
+    /// <summary>Called by the loop thread when a command is done, to wake the manager. Set before the loop runs.</summary>
+    public delegate*<nint, void> CommandDone { get; set; }
+
+    /// <summary>Argument of <see cref="CommandDone"/>.</summary>
+    public nint CommandDoneArgument { get; set; }
+
+    /// <summary>Manager: has the latest command been carried out?</summary>
+    public bool IsIdle => Volatile.Read(ref _done) == _posted;
+
+    /// <summary>Manager: the latest command's result.</summary>
+    public long Result => _result;
+
+    /// <summary>Manager: takes a port in; its queues' rings are set up and empty. The loop fills the fill rings.</summary>
+    public void PostAttach(ushort port, OutputPort output)
+    {
+        _commandPort = port;
+        _commandOutput = output;
+        Post(Command.Attach);
+    }
+
+    /// <summary>Manager: lets a port go. When done, the loop touches its queues no more; their frames are still accounted to them.</summary>
+    public void PostDetach(ushort port)
+    {
+        _commandPort = port;
+        Post(Command.Detach);
+    }
+
+    /// <summary>Manager: takes the frames of a closed queue back. The result is their number.</summary>
+    public void PostReclaim(ushort queueIndex)
+    {
+        _commandPort = queueIndex;
+        Post(Command.Reclaim);
+    }
+
+    /// <summary>Manager: changes to another MAC table (<see cref="MacTable"/>). When done, the old one is not read any more.</summary>
+    public void PostSetTable(void* table)
+    {
+        _commandTable = table;
+        Post(Command.SetTable);
+    }
+
+    /// <summary>Manager: done when every frame that waited in an RX ring at this moment has been dealt with.</summary>
+    public void PostBarrier() => Post(Command.Barrier);
+
+    /// <summary>Manager: checks that every frame has exactly one owner and every count is right. Result 0 if so.</summary>
+    public void PostAudit() => Post(Command.Audit);
+
+    private void Post(Command command)
+    {
+        Invariant(IsIdle);
+        _command = command;
+        Volatile.Write(ref _posted, _posted + 1);
+    }
+
+    private void InitMailbox()
+    {
+        _auditFill = (uint*)NativeMemory.AllocZeroed(Layout.XsksMax, sizeof(uint));
+        _auditTx = (uint*)NativeMemory.AllocZeroed(Layout.XsksMax, sizeof(uint));
+    }
+
+    private void ReadMailbox()
+    {
+        if (Volatile.Read(ref _posted) == _done || _barrierPending)
+            return;
+        _result = 0;
+        switch (_command)
+        {
+            case Command.Attach:
+                Attach(_commandPort, _commandOutput);
+                break;
+            case Command.Detach:
+                Detach(_commandPort);
+                break;
+            case Command.Reclaim:
+                uint count = _arena.Reclaim(_commandPort);
+                _retiredFrames -= count;
+                _result = count;
+                break;
+            case Command.SetTable:
+                _table = new MacTable(_commandTable);
+                break;
+            case Command.Barrier:
+                for (int i = 0; i < _activeCount; i++)
+                    _active[i]->BarrierIndex = _active[i]->Rx.Published();
+                _barrierPending = true;
+                return;
+            case Command.Audit:
+                _result = Audit() ? 0 : 1;
+                break;
+        }
+
+        Finish();
+    }
+
+    private void CheckBarrier()
+    {
+        for (int i = 0; i < _activeCount; i++)
+        {
+            if (!_active[i]->Rx.HasConsumed(_active[i]->BarrierIndex))
+                return;
+        }
+
+        _barrierPending = false;
+        Finish();
+    }
+
+    private void Finish()
+    {
+        Volatile.Write(ref _done, _done + 1);
+        if (CommandDone != null)
+            CommandDone(CommandDoneArgument);
+    }
+
+    private void Attach(ushort port, OutputPort output)
+    {
+        _outputs[port] = output;
+        for (int i = 0; i < output.QueueCount; i++)
+        {
+            PortQueue* q = output.Queues + i;
+            _active[_activeCount++] = q;
+            PortQueue.Refill(q, _arena);
+        }
+    }
+
+    private void Detach(ushort port)
+    {
+        _outputs[port] = default;
+        _activeCount = Remove(_active, _activeCount, port, out uint held);
+        _retiredFrames += held;
+        _touchedCount = Remove(_touched, _touchedCount, port, out _);
+    }
+
+    private static int Remove(PortQueue** list, int count, ushort port, out uint held)
+    {
+        int kept = 0;
+        held = 0;
+        for (int i = 0; i < count; i++)
+        {
+            PortQueue* q = list[i];
+            if (q->Port != port)
+                list[kept++] = q;
+            else
+                held += q->FillHeld + q->TxHeld;
+        }
+
+        return kept;
+    }
+
+    /// <summary>One pass over the ledger, compared with every queue's own count and with the free stack.</summary>
+    private bool Audit()
+    {
+        new Span<uint>(_auditFill, Layout.XsksMax).Clear();
+        new Span<uint>(_auditTx, Layout.XsksMax).Clear();
+        uint free = _arena.CountOwners(_auditFill, _auditTx);
+        bool good = free == _arena.FreeCount;
+        uint held = 0;
+        for (int i = 0; i < _activeCount; i++)
+        {
+            PortQueue* q = _active[i];
+            good &= _auditFill[q->Index] == q->FillHeld && _auditTx[q->Index] == q->TxHeld;
+            good &= q->FillHeld <= q->FillQuota && q->TxHeld <= q->TxQuota;
+            held += q->FillHeld + q->TxHeld;
+        }
+
+        good &= free + held + _retiredFrames == _arena.FrameCount - 1;
+        _counters[(int)LoopCounter.Audits]++;
+        if (!good)
+            _counters[(int)LoopCounter.AuditFailures]++;
+        return good;
+    }
+
+    private static void Invariant(bool holds)
+    {
+        if (!holds)
+            Environment.FailFast("packet loop: a command was posted before the last one was done");
+    }
+}

@@ -1,0 +1,224 @@
+// A port as the loop sees it: queues that frames are received from, transmitted to, and recycled by. Whose rings they are
+// (AF_XDP's, or a test's in ordinary memory) nothing above this file knows.
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using XenFastPath.Interop;
+
+namespace XenFastPath.Dataplane;
+
+/// <summary>What a queue can do.</summary>
+[Flags]
+public enum QueueFlags : byte
+{
+    None = 0,
+
+    /// <summary>The driver works on the arena itself and asks to be woken; without it every batch needs a kick.</summary>
+    ZeroCopy = 1,
+
+    /// <summary>TX metadata may ask for checksum completion (kernel 6.8).</summary>
+    TxMetadata = 2,
+}
+
+/// <summary>
+/// One queue of a port: four rings, a socket, and the frames it may hold. Lives in native memory, made by the manager thread,
+/// touched by the loop thread alone from attach to detach.
+/// Invariant: <c>FillHeld &lt;= FillQuota</c> and <c>TxHeld &lt;= TxQuota</c>; the quotas of all queues together fit the arena.
+/// </summary>
+[StructLayout(LayoutKind.Sequential)]
+public unsafe struct PortQueue
+{
+    public Ring Rx;
+    public Ring Tx;
+    public Ring Fill;
+    public Ring Completion;
+
+    /// <summary>The socket; -1 for rings in ordinary memory, which need no wake-up.</summary>
+    public int Fd;
+
+    /// <summary>Number of this queue in the ledger.</summary>
+    public ushort Index;
+
+    /// <summary>Id of the port it belongs to.</summary>
+    public ushort Port;
+
+    /// <summary>Which of the port's queues this is.</summary>
+    public ushort Ordinal;
+
+    public QueueFlags Flags;
+
+    /// <summary>Is it on the loop's list of outputs to be served at the end of the round?</summary>
+    public bool IsTouched;
+
+    public uint FillQuota;
+    public uint FillHeld;
+    public uint TxQuota;
+    public uint TxHeld;
+
+    /// <summary>Since when the kernel has not taken what is in the TX ring; 0: it is empty.</summary>
+    public ulong BacklogSinceNs;
+
+    /// <summary>What a barrier waits for: frames published in the RX ring before it.</summary>
+    public uint BarrierIndex;
+
+    /// <summary>The port's row, indexed by <see cref="PortCounter"/>.</summary>
+    public ulong* Counters;
+
+    /// <summary>Counts one event of the data path in this port's row.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void Count(PortCounter counter) => Counters[(int)counter]++;
+
+    /// <summary>Counts several.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void Count(PortCounter counter, ulong amount) => Counters[(int)counter] += amount;
+
+    /// <summary>Tops the fill ring up to the quota.</summary>
+    public static void Refill(PortQueue* q, Arena arena)
+    {
+        uint wanted = q->FillQuota - q->FillHeld;
+        if (wanted == 0)
+            return;
+        uint room = q->Fill.Reserve(wanted);
+        for (uint i = 0; i < room; i++)
+        {
+            if (!arena.TryTake(FrameOwner.Fill, q->Index, out uint frame))
+            {
+                q->Count(PortCounter.FillStarved);
+                break;
+            }
+
+            q->Fill.PutAddress((ulong)frame << Limits.FrameShift);
+            q->FillHeld++;
+        }
+
+        q->Fill.Submit();
+        // A zero-copy driver that ran out of buffers waits to be told. recvfrom on the socket does that.
+        if ((q->Flags & QueueFlags.ZeroCopy) != 0 && q->Fill.NeedsWakeup)
+            Libc.recvfrom(q->Fd, null, 0, Libc.MSG_DONTWAIT, null, null);
+    }
+
+    /// <summary>Takes back the frames that the kernel has sent.</summary>
+    public static void Recycle(PortQueue* q, Arena arena)
+    {
+        uint count = q->Completion.Peek(q->Completion.Size);
+        if (count == 0)
+            return;
+        for (uint i = 0; i < count; i++)
+        {
+            // The whole low part is masked: some kernels use bit 0 as a tag of their own.
+            ulong address = q->Completion.Address(i) & Arena.ChunkMask;
+            uint frame = Arena.FrameOf(address);
+            if (address < arena.Bytes && arena.IsOwned(frame, FrameOwner.Tx, q->Index))
+            {
+                arena.Return(frame);
+                q->TxHeld--;
+            }
+            else if (frame != Arena.FrameOf(Arena.TombstoneAddress))
+            {
+                q->Count(PortCounter.CompletionBogus);
+            }
+        }
+
+        q->Completion.Release(count);
+    }
+
+    /// <summary>
+    /// Publishes what was put into the TX ring and has the kernel take it, once. Returns true if it took something but not all,
+    /// so that another kick soon is worth it. <paramref name="roundNs"/> is when the round began that put the frames there;
+    /// <paramref name="nowNs"/> is read from the clock right before this call.
+    /// </summary>
+    public static bool Transmit(PortQueue* q, Arena arena, ulong roundNs, ulong nowNs)
+    {
+        uint before = q->Tx.Pending();
+        // From here to the kernel's read nothing may stop the thread for long; what was stopped longer is not sent.
+        if (nowNs - roundNs > (ulong)Layout.StallNs || (q->BacklogSinceNs != 0 && nowNs - q->BacklogSinceNs > (ulong)Layout.StallNs))
+            Revoke(q, arena);
+        q->Tx.Submit();
+        if (q->Fd >= 0 && ((q->Flags & QueueFlags.ZeroCopy) == 0 || q->Tx.NeedsWakeup))
+            Kick(q);
+        uint after = q->Tx.Pending();
+        if (after == 0)
+            q->BacklogSinceNs = 0;
+        else if (q->BacklogSinceNs == 0)
+            q->BacklogSinceNs = nowNs;
+        return after != 0 && after < before;
+    }
+
+    /// <summary>
+    /// Takes back what the kernel has not read from the TX ring: each descriptor is pointed at the tombstone. Only in copy mode,
+    /// where the kernel reads the ring inside our own system calls; a zero-copy driver reads it whenever it likes, and sends
+    /// what it finds without us being awake, so nothing in its ring is old.
+    /// </summary>
+    public static void Revoke(PortQueue* q, Arena arena)
+    {
+        if ((q->Flags & QueueFlags.ZeroCopy) != 0)
+            return;
+        uint pending = q->Tx.Pending();
+        for (uint i = 0; i < pending; i++)
+        {
+            xdp_desc* descriptor = q->Tx.PendingDescriptor(i);
+            uint frame = Arena.FrameOf(descriptor->addr);
+            if (!arena.IsOwned(frame, FrameOwner.Tx, q->Index))
+                continue;   // a tombstone already, or sent while the kernel's index lags behind
+            arena.Return(frame);
+            q->TxHeld--;
+            q->Count(PortCounter.TxRevoked);
+            descriptor->addr = Arena.TombstoneAddress;
+            descriptor->len = Arena.TombstoneBytes;
+            descriptor->options = 0;
+        }
+
+        q->BacklogSinceNs = 0;
+    }
+
+    /// <summary>Throws away what waits in the RX ring.</summary>
+    public static void DiscardReceived(PortQueue* q, Arena arena)
+    {
+        uint count = q->Rx.Peek(q->Rx.Size);
+        for (uint i = 0; i < count; i++)
+        {
+            uint frame = Arena.FrameOf(q->Rx.Descriptor(i)->addr);
+            if (frame >= arena.FrameCount || !arena.IsOwned(frame, FrameOwner.Fill, q->Index))
+            {
+                q->Count(PortCounter.LedgerViolation);
+                continue;
+            }
+
+            arena.Return(frame);
+            q->FillHeld--;
+            q->Count(PortCounter.DropStale);
+        }
+
+        q->Rx.Release(count);
+    }
+
+    private static void Kick(PortQueue* q)
+    {
+        if (Libc.sendto(q->Fd, null, 0, Libc.MSG_DONTWAIT, null, 0) >= 0)
+            return;
+        q->Count(Errno.Last switch
+        {
+            Errno.EAGAIN or Errno.ENOBUFS => PortCounter.TxAgain,
+            Errno.EBUSY => PortCounter.TxDroppedByDevice,
+            Errno.ENETDOWN or Errno.ENXIO => PortCounter.TxLinkDown,
+            _ => PortCounter.TxError,
+        });
+    }
+}
+
+/// <summary>A port that frames can be sent to: its queues, and which owner of the port id they are for.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public unsafe struct OutputPort
+{
+    public PortQueue* Queues;
+    public uint Generation;
+    public ushort QueueCount;
+    private readonly ushort _pad;
+}
+
+/// <summary>The clock that BPF's bpf_ktime_get_ns() reads too.</summary>
+public static class Clock
+{
+    /// <summary>CLOCK_MONOTONIC in nanoseconds (Stopwatch counts in them on Linux).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ulong NowNs() => (ulong)System.Diagnostics.Stopwatch.GetTimestamp();
+}

@@ -1,0 +1,76 @@
+// xenfastpath-forwarder: the data process. It serves one control process at a time over RUN_DIR/forwarder.sock and outlives it.
+using System.Runtime.Intrinsics.X86;
+using XenFastPath.Dataplane;
+using XenFastPath.Interop;
+
+namespace XenFastPath.Forwarder;
+
+internal static class Program
+{
+    private const string Usage = """
+        usage: xenfastpath-forwarder [--run-dir DIR] [--arena-mib N] [--cpu N]
+
+        The data process of XenFastPath; xenfastpathd starts it when none serves its run-dir.
+          --run-dir DIR   where forwarder.sock is made (default /run/xenfastpath)
+          --arena-mib N   packet memory in MiB (default 64)
+          --cpu N         run the packet thread on this CPU only
+        """;
+
+    private static int Main(string[] args)
+    {
+        if (!TryParse(args, out string runDir, out int arenaMib, out int cpu, out string? problem))
+        {
+            Console.Error.WriteLine(problem is null ? Usage : $"xenfastpath-forwarder: {problem}\n{Usage}");
+            return problem is null ? 0 : 2;
+        }
+
+        try
+        {
+            // A session of its own: neither Ctrl-C nor the hang-up of control's terminal is for the data path.
+            Tmds.Linux.LibC.setsid();
+            using ControlSocket socket = ControlSocket.Listen(runDir);
+            using ForwarderMemory memory = new(InstructionSet());
+            Console.Error.WriteLine($"forwarder: pid {Environment.ProcessId}, {Encoding(InstructionSet())}, serving {socket.Path}");
+            using Manager manager = new(socket, memory, arenaMib * 1024L * 1024, cpu);
+            return manager.Run();
+        }
+        catch (SystemCallException e)
+        {
+            Console.Error.WriteLine("xenfastpath-forwarder: " + e.Message);
+            return 1;
+        }
+    }
+
+    private static bool TryParse(string[] args, out string runDir, out int arenaMib, out int cpu, out string? problem)
+    {
+        runDir = "/run/xenfastpath";
+        arenaMib = Limits.ArenaMibDefault;
+        cpu = -1;
+        problem = null;
+        for (int i = 0; i < args.Length; i++)
+        {
+            if (args[i] is "--help" or "-h")
+                return false;
+            string? value = i + 1 < args.Length ? args[i + 1] : null;
+            switch (args[i++])
+            {
+                case "--run-dir" when value is not null:
+                    runDir = value;
+                    break;
+                case "--arena-mib" when int.TryParse(value, out arenaMib) && arenaMib is >= 4 and <= 4096:
+                    break;
+                case "--cpu" when int.TryParse(value, out cpu) && cpu >= 0:
+                    break;
+                default:
+                    problem = $"bad argument {args[i - 1]} {value}";
+                    return false;
+            }
+        }
+
+        return true;
+    }
+
+    private static ReadOnlySpan<byte> InstructionSet() => Avx2.IsSupported ? "x86-64-v3"u8 : Sse42.IsSupported ? "x86-64-v2"u8 : "generic"u8;
+
+    private static string Encoding(ReadOnlySpan<byte> ascii) => System.Text.Encoding.ASCII.GetString(ascii);
+}

@@ -1,0 +1,148 @@
+// The desired state of a host as one immutable value, and the changes that requests make to it. A change that would break a
+// rule is refused; the value it was asked of stays as it was.
+using System.Collections.Immutable;
+
+namespace XenFastPath.Model;
+
+/// <summary>Everything that is wanted of this host.</summary>
+public sealed record HostState(ImmutableArray<Network> Networks, ImmutableArray<Pif> Pifs, ImmutableArray<Vif> Vifs)
+{
+    /// <summary>Nothing is wanted.</summary>
+    public static HostState Empty { get; } = new([], [], []);
+
+    /// <summary>Finds a Network by uuid, label or bridge name.</summary>
+    /// <exception cref="RefusalException">There is none.</exception>
+    public Network NetworkOf(string name) =>
+        Networks.FirstOrDefault(n => Matches(n.Uuid, name) || n.Label == name) ?? Networks.FirstOrDefault(n => n.Bridge == name)
+        ?? throw new RefusalException(name, "no such network");
+
+    /// <summary>Finds a PIF by uuid or device.</summary>
+    /// <exception cref="RefusalException">There is none.</exception>
+    public Pif PifOf(string name) =>
+        Pifs.FirstOrDefault(p => Matches(p.Uuid, name) || p.Device == name) ?? throw new RefusalException(name, "no such pif");
+
+    /// <summary>Finds a VIF by uuid or device.</summary>
+    /// <exception cref="RefusalException">There is none.</exception>
+    public Vif VifOf(string name) =>
+        Vifs.FirstOrDefault(v => Matches(v.Uuid, name) || v.Device == name) ?? throw new RefusalException(name, "no such vif");
+
+    /// <summary>The Network with this uuid.</summary>
+    public Network NetworkOf(Guid uuid) => Networks.First(n => n.Uuid == uuid);
+
+    /// <summary>The PIF of a Network, if it has one.</summary>
+    public Pif? PifOf(Network network) => Pifs.FirstOrDefault(p => p.Network == network.Uuid);
+
+    /// <summary>The VIFs plugged into a Network.</summary>
+    public IEnumerable<Vif> VifsOf(Network network) => Vifs.Where(v => v.Network == network.Uuid);
+
+    /// <summary>Adds a Network.</summary>
+    /// <exception cref="RefusalException">Label, bridge or MTU is not acceptable.</exception>
+    public HostState Add(Network network)
+    {
+        Rules.CheckLabel(network.Label);
+        Rules.CheckBridgeName(network.Bridge);
+        Rules.CheckMtu(network.Label, network.Mtu);
+        Rules.CheckDatapath(network.Label, network.Datapath);
+        if (Networks.Any(n => n.Label == network.Label))
+            throw new RefusalException(network.Label, "there is a network with this label already");
+        if (Networks.FirstOrDefault(n => n.Bridge == network.Bridge) is { } other)
+            throw new RefusalException(network.Bridge, $"this is the bridge of network {other.Label} already");
+        return this with { Networks = Networks.Add(network) };
+    }
+
+    /// <summary>Replaces a Network by a changed one with the same uuid.</summary>
+    /// <exception cref="RefusalException">The new values are not acceptable.</exception>
+    public HostState Change(Network network)
+    {
+        Rules.CheckMtu(network.Label, network.Mtu);
+        Rules.CheckDatapath(network.Label, network.Datapath);
+        return this with { Networks = Networks.Replace(NetworkOf(network.Uuid), network) };
+    }
+
+    /// <summary>Removes a Network; its PIF stays known, without a Network.</summary>
+    /// <exception cref="RefusalException">VIFs are plugged into it.</exception>
+    public HostState Remove(Network network)
+    {
+        Vif[] vifs = [.. VifsOf(network)];
+        if (vifs.Length > 0)
+            throw new RefusalException(network.Label, $"{Plural(vifs.Length, "vif")} still plugged ({string.Join(", ", vifs.Take(8).Select(v => v.Device))}); unplug first");
+        return (this with { Networks = Networks.Remove(network) }).Disconnect(network);
+    }
+
+    /// <summary>Makes a PIF the uplink of a Network.</summary>
+    /// <exception cref="RefusalException">The PIF serves another Network, or the Network has another PIF.</exception>
+    public HostState Connect(Pif pif, Network network)
+    {
+        if (pif.Network is { } current && current != network.Uuid)
+            throw new RefusalException(pif.Device, $"this is the pif of network {NetworkOf(current).Label} already");
+        if (PifOf(network) is { } other && other.Uuid != pif.Uuid)
+            throw new RefusalException(network.Label, $"the network has pif {other.Device} already");
+        return this with { Pifs = Pifs.Replace(pif, pif with { Network = network.Uuid, IsPlugged = true }) };
+    }
+
+    /// <summary>Takes the PIF away from a Network, if it has one.</summary>
+    public HostState Disconnect(Network network) =>
+        PifOf(network) is { } pif ? this with { Pifs = Pifs.Replace(pif, pif with { Network = null, IsPlugged = false }) } : this;
+
+    /// <summary>Adds a PIF without a Network.</summary>
+    /// <exception cref="RefusalException">The device or its key is known already.</exception>
+    public HostState Add(Pif pif)
+    {
+        if (Pifs.Any(p => p.Device == pif.Device))
+            throw new RefusalException(pif.Device, "this device is a pif already");
+        if (Pifs.FirstOrDefault(p => p.Mac == pif.Mac && p.BusPath == pif.BusPath) is { } same)
+            throw new RefusalException(pif.Device, $"pif {same.Device} has the same address {pif.Mac}; forget that one first");
+        RefuseIfVif(pif.Device);
+        return this with { Pifs = Pifs.Add(pif) };
+    }
+
+    /// <summary>Replaces a PIF by a changed one with the same uuid.</summary>
+    public HostState Change(Pif pif) => this with { Pifs = Pifs.Replace(Pifs.First(p => p.Uuid == pif.Uuid), pif) };
+
+    /// <summary>Forgets a PIF.</summary>
+    /// <exception cref="RefusalException">It serves a Network.</exception>
+    public HostState Remove(Pif pif) => pif.Network is { } network
+        ? throw new RefusalException(pif.Device, $"in use by network {NetworkOf(network).Label}; network set {NetworkOf(network).Label} --no-pif first")
+        : this with { Pifs = Pifs.Remove(pif) };
+
+    /// <summary>Plugs a VIF.</summary>
+    /// <exception cref="RefusalException">The device is plugged already, or is a PIF.</exception>
+    public HostState Add(Vif vif)
+    {
+        if (vif.Mac is not null)
+            Rules.CheckMac(vif.Device, vif.Mac);
+        RefuseIfVif(vif.Device);
+        if (Pifs.Any(p => p.Device == vif.Device))
+            throw new RefusalException(vif.Device, "this device is a pif");
+        return this with { Vifs = Vifs.Add(vif) };
+    }
+
+    /// <summary>Replaces a VIF by a changed one with the same uuid.</summary>
+    public HostState Change(Vif vif) => this with { Vifs = Vifs.Replace(Vifs.First(v => v.Uuid == vif.Uuid), vif) };
+
+    /// <summary>Unplugs a VIF.</summary>
+    public HostState Remove(Vif vif) => this with { Vifs = Vifs.Remove(vif) };
+
+    /// <summary>A number for a new Network: the one after the highest, so that a number rests before it is used again.</summary>
+    public ushort NextNetworkId()
+    {
+        int next = Networks.IsEmpty ? 1 : Networks.Max(n => n.Id) + 1;
+        for (; next > ushort.MaxValue || Networks.Any(n => n.Id == next); next++)
+        {
+            if (next > ushort.MaxValue)
+                next = 0;
+        }
+
+        return (ushort)next;
+    }
+
+    private void RefuseIfVif(string device)
+    {
+        if (Vifs.FirstOrDefault(v => v.Device == device) is { } plugged)
+            throw new RefusalException(device, $"plugged already, into network {NetworkOf(plugged.Network).Label}");
+    }
+
+    private static bool Matches(Guid uuid, string name) => Guid.TryParse(name, out Guid parsed) && parsed == uuid;
+
+    private static string Plural(int count, string noun) => count == 1 ? $"1 {noun} is" : $"{count} {noun}s are";
+}

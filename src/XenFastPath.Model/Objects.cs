@@ -1,0 +1,66 @@
+// The objects of a host's networking, with XenServer's names: what is wanted, not what is.
+namespace XenFastPath.Model;
+
+/// <summary>How frames of a Network travel; see DESIGN's three paths.</summary>
+public enum Datapath
+{
+    /// <summary>The rule table decides. Until measurements say otherwise it decides for the bridge.</summary>
+    Auto,
+
+    /// <summary>XDP redirects to AF_XDP sockets, the forwarder looks up and transmits.</summary>
+    Afxdp,
+
+    /// <summary>The program itself looks up and redirects.</summary>
+    Redirect,
+
+    /// <summary>The kernel bridge alone.</summary>
+    Bridge,
+}
+
+/// <summary>A virtual switch. Without a PIF it is private to this host.</summary>
+/// <param name="Uuid">Its identity.</param>
+/// <param name="Id">Its number in the fast path's tables, 1..65535; not used again while anything may still refer to it.</param>
+/// <param name="Label">What people call it; unique.</param>
+/// <param name="Bridge">The Linux bridge that it is; unique, at most 15 bytes.</param>
+/// <param name="Mtu">MTU of the bridge and its ports, bytes.</param>
+/// <param name="Datapath">As set; what is in force may differ, with a reason.</param>
+public sealed record Network(Guid Uuid, ushort Id, string Label, string Bridge, int Mtu, Datapath Datapath);
+
+/// <summary>
+/// A physical interface. Its key is <see cref="Mac"/> (the permanent one where the device has it) with <see cref="BusPath"/>;
+/// <see cref="Device"/> is the name it bore when it was last seen.
+/// </summary>
+/// <param name="Uuid">Its identity.</param>
+/// <param name="Device">Name of the network device.</param>
+/// <param name="Mac">Permanent MAC, or the address if the device has no permanent one.</param>
+/// <param name="BusPath">Name of the device on its bus, e.g. 0000:03:00.0; null for virtual devices.</param>
+/// <param name="Network">The Network it is the uplink of, if any.</param>
+/// <param name="IsPlugged">Is it to be connected?</param>
+public sealed record Pif(Guid Uuid, string Device, string Mac, string? BusPath, Guid? Network, bool IsPlugged);
+
+/// <summary>
+/// Which device a VIF is: valid for one boot, one network namespace, one ifindex. Names are not identities: after a guest restart
+/// vif1.0 may be another tenant.
+/// </summary>
+/// <param name="BootId">/proc/sys/kernel/random/boot_id.</param>
+/// <param name="NetnsInode">Inode of the daemon's network namespace.</param>
+/// <param name="Ifindex">The kernel's number for the device; never used twice in one namespace and boot.</param>
+public sealed record VifBinding(string BootId, ulong NetnsInode, int Ifindex);
+
+/// <summary>A guest's interface, as dom0 sees it.</summary>
+/// <param name="Uuid">Its identity.</param>
+/// <param name="Device">Name of the network device when last seen.</param>
+/// <param name="Network">The Network it is plugged into.</param>
+/// <param name="Mac">The guest's address, if told.</param>
+/// <param name="Binding">The device it is.</param>
+public sealed record Vif(Guid Uuid, string Device, Guid Network, string? Mac, VifBinding Binding);
+
+/// <summary>A request that cannot be carried out: which object, and why. Nothing has changed.</summary>
+public sealed class RefusalException(string subject, string reason) : Exception($"{subject}: {reason}")
+{
+    /// <summary>Label, device or name of the object.</summary>
+    public string Subject { get; } = subject;
+
+    /// <summary>What is wrong, and if possible what to do.</summary>
+    public string Reason { get; } = reason;
+}

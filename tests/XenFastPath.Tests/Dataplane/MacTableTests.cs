@@ -1,0 +1,124 @@
+using XenFastPath.Dataplane;
+
+namespace XenFastPath.Tests.Dataplane;
+
+public sealed class MacTableTests
+{
+    [Theory]
+    [InlineData(11)]
+    [InlineData(12)]
+    public void Agrees_with_a_dictionary_under_random_use(int seed)
+    {
+        using MacTableWriter writer = new(entriesMax: 4096);
+        MacTable reader = writer.Reader;
+        Dictionary<ulong, ulong> reference = [];
+        Random random = new(seed);
+        for (int step = 0; step < 50_000; step++)
+        {
+            ulong key = FdbKey.Make((ushort)random.Next(1, 4), (ulong)random.Next(3000) * 0x10001);
+            if (random.Next(3) == 0)
+            {
+                Assert.Equal(reference.Remove(key), writer.Remove(key));
+            }
+            else
+            {
+                ulong word = FdbWord.Make((uint)random.Next(1, 100), (ushort)random.Next(1, 8000));
+                Assert.True(writer.TrySet(key, word));
+                reference[key] = word;
+            }
+
+            ulong probe = FdbKey.Make((ushort)random.Next(1, 4), (ulong)random.Next(3000) * 0x10001);
+            MacLookup found = reader.Lookup(probe, reader.HashOf(probe), out ulong value);
+            Assert.Equal(reference.TryGetValue(probe, out ulong expected) ? MacLookup.Found : MacLookup.NotFound, found);
+            Assert.Equal(expected, value);
+        }
+
+        Assert.Equal(reference.Count, writer.Count);
+    }
+
+    [Fact]
+    public void Holds_as_many_entries_as_it_was_made_for()
+    {
+        const int entries = 100_000;
+        using MacTableWriter writer = new(entries);
+        MacTable reader = writer.Reader;
+        for (ulong i = 1; i <= entries; i++)
+            Assert.True(writer.TrySet(FdbKey.Make(1, i), i), $"entry {i} found no room");
+        for (ulong i = 1; i <= entries; i++)
+        {
+            Assert.Equal(MacLookup.Found, reader.Lookup(FdbKey.Make(1, i), reader.HashOf(FdbKey.Make(1, i)), out ulong word));
+            Assert.Equal(i, word);
+        }
+    }
+
+    [Fact]
+    public void An_entry_that_finds_no_room_changes_nothing()
+    {
+        using MacTableWriter writer = new(entriesMax: 7);
+        List<ulong> held = [];
+        for (ulong i = 1; i < 200; i++)
+        {
+            if (writer.TrySet(FdbKey.Make(1, i), i))
+                held.Add(i);
+        }
+
+        Assert.True(held.Count is >= 7 and < 199);
+        Assert.Equal(held.Count, writer.Count);
+        MacTable reader = writer.Reader;
+        foreach (ulong i in held)
+        {
+            Assert.Equal(MacLookup.Found, reader.Lookup(FdbKey.Make(1, i), reader.HashOf(FdbKey.Make(1, i)), out ulong word));
+            Assert.Equal(i, word);
+        }
+    }
+
+    [Fact]
+    public void A_reader_never_sees_the_value_of_another_key()
+    {
+        // Few buckets and many keys that come and go in the same slots. Every value carries its key, so a mix-up shows.
+        using MacTableWriter writer = new(entriesMax: 14);
+        MacTable reader = writer.Reader;
+        bool stop = false;
+        long wrong = 0, found = 0;
+        Thread[] readers = new Thread[2];
+        for (int t = 0; t < readers.Length; t++)
+        {
+            readers[t] = new Thread(() =>
+            {
+                for (ulong i = 1; !Volatile.Read(ref stop); i = i % 64 + 1)
+                {
+                    ulong key = FdbKey.Make(5, i);
+                    if (reader.Lookup(key, reader.HashOf(key), out ulong word) != MacLookup.Found)
+                        continue;
+                    Interlocked.Increment(ref found);
+                    if ((word & 0xffff) != i)
+                        Interlocked.Increment(ref wrong);
+                }
+            });
+            readers[t].Start();
+        }
+
+        Random random = new(5);
+        for (int step = 0; step < 3_000_000 || Interlocked.Read(ref found) < 1000; step++)
+        {
+            ulong i = (ulong)random.Next(1, 65);
+            if (random.Next(2) == 0)
+                writer.Remove(FdbKey.Make(5, i));
+            else
+                writer.TrySet(FdbKey.Make(5, i), (ulong)step << 16 | i);
+        }
+
+        Volatile.Write(ref stop, true);
+        foreach (Thread thread in readers)
+            thread.Join();
+        Assert.Equal(0, Interlocked.Read(ref wrong));
+    }
+
+    [Fact]
+    public void The_memory_cannot_be_mapped_writable_by_another()
+    {
+        using MacTableWriter writer = new(64);
+        Assert.Throws<Interop.SystemCallException>(() => SharedMemory.OpenReadWrite(Tmds.Linux.LibC.dup(writer.Fd), writer.Bytes, "macs"));
+        Assert.True(writer.TrySet(FdbKey.Make(1, 1), 1));
+    }
+}
