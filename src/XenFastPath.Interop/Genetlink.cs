@@ -17,6 +17,7 @@ public static class Genetlink
 {
     public const ushort GENL_ID_CTRL = 0x10;
     public const byte CTRL_CMD_GETFAMILY = 3;
-    public const ushort CTRL_ATTR_FAMILY_ID = 1, CTRL_ATTR_FAMILY_NAME = 2, CTRL_ATTR_VERSION = 3, CTRL_ATTR_MCAST_GROUPS = 7;
+    public const ushort CTRL_ATTR_FAMILY_ID = 1, CTRL_ATTR_FAMILY_NAME = 2, CTRL_ATTR_VERSION = 3,
+        CTRL_ATTR_MCAST_GROUPS = 7;
     public const ushort CTRL_ATTR_MCAST_GRP_NAME = 1, CTRL_ATTR_MCAST_GRP_ID = 2;
 }

@@ -61,6 +61,12 @@ public static unsafe partial class LibBpf
     public static partial int bpf_obj_get_info_by_fd(int fd, void* info, uint* infoLength);
 
     [LibraryImport(Library)]
+    public static partial int bpf_prog_query(int targetFd, int attachType, uint queryFlags, uint* attachFlags, uint* ids, uint* count);
+
+    [LibraryImport(Library)]
+    public static partial int bpf_prog_get_fd_by_id(uint id);
+
+    [LibraryImport(Library)]
     public static partial int bpf_prog_test_run_opts(int progFd, bpf_test_run_opts* opts);
 
     [LibraryImport(Library)]
@@ -141,5 +147,23 @@ public unsafe struct bpf_map_info
     public uint value_size;
     public uint max_entries;
     public uint map_flags;
+    public fixed byte name[16];
+}
+
+/// <summary>struct bpf_prog_info (linux/bpf.h), the first fields.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public unsafe struct bpf_prog_info
+{
+    public uint type;
+    public uint id;
+    public fixed byte tag[8];
+    public uint jited_prog_len;
+    public uint xlated_prog_len;
+    public ulong jited_prog_insns;
+    public ulong xlated_prog_insns;
+    public ulong load_time;
+    public uint created_by_uid;
+    public uint nr_map_ids;
+    public ulong map_ids;
     public fixed byte name[16];
 }

@@ -26,6 +26,24 @@ public static unsafe partial class Libc
     [LibraryImport(Library, SetLastError = true)]
     public static partial int epoll_wait(int epfd, void* events, int eventsMax, int timeoutMs);
 
+    /// <summary>int statfs(const char *, struct statfs *); give it 120 bytes.</summary>
+    [LibraryImport(Library, SetLastError = true)]
+    public static partial int statfs(void* path, void* buffer);
+
+    /// <summary>
+    /// membarrier(2) with MEMBARRIER_CMD_GLOBAL: returns after an RCU grace period, when no run of a BPF program that began before
+    /// the call still goes on. Returns 0, or -1 (as on nohz_full kernels).
+    /// </summary>
+    public static int MembarrierGlobal()
+    {
+        const int membarrierX64 = 324, membarrierArm64 = 283, commandGlobal = 1;
+        int number = RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? membarrierArm64 : membarrierX64;
+        return (int)syscall(number, commandGlobal, 0, 0);
+    }
+
+    [LibraryImport(Library, SetLastError = true)]
+    private static partial nint syscall(nint number, nint a, nint b, nint c);
+
     /// <summary>ssize_t write(int, const void *, size_t); the packet loop wakes its manager's eventfd with it.</summary>
     [LibraryImport(Library, SetLastError = true)]
     public static partial nint write(int fd, void* buffer, nuint length);
@@ -34,17 +52,21 @@ public static unsafe partial class Libc
 /// <summary>errno values that mean something to us; the kernel's numbers (asm-generic/errno.h).</summary>
 public static class Errno
 {
-    public const int EPERM = 1, ENOENT = 2, EINTR = 4, ENXIO = 6, EAGAIN = 11, ENOMEM = 12, EACCES = 13, EBUSY = 16, EEXIST = 17,
-        ENODEV = 19, EINVAL = 22, ENOSPC = 28, ERANGE = 34, ENOLINK = 67, EPROTONOSUPPORT = 93, EOPNOTSUPP = 95, ENETDOWN = 100,
-        ENOBUFS = 105, ETIMEDOUT = 110, EOWNERDEAD = 130;
+    public const int EPERM = 1, ENOENT = 2, ESRCH = 3, EINTR = 4, ENXIO = 6, EAGAIN = 11, ENOMEM = 12, EACCES = 13,
+        EBUSY = 16, EEXIST = 17, ENODEV = 19, EINVAL = 22, ENOSPC = 28, ERANGE = 34, ELOOP = 40, ENOLINK = 67,
+        EPROTO = 71, EMSGSIZE = 90, EPROTONOSUPPORT = 93, EOPNOTSUPP = 95, EAFNOSUPPORT = 97, EADDRNOTAVAIL = 99,
+        ENETDOWN = 100, ENOBUFS = 105, ETIMEDOUT = 110, EOWNERDEAD = 130, ENOTSUPP = 524;
 
     private static readonly Dictionary<int, string> s_names = new()
     {
-        [EPERM] = nameof(EPERM), [ENOENT] = nameof(ENOENT), [EINTR] = nameof(EINTR), [ENXIO] = nameof(ENXIO), [EAGAIN] = nameof(EAGAIN),
-        [ENOMEM] = nameof(ENOMEM), [EACCES] = nameof(EACCES), [EBUSY] = nameof(EBUSY), [EEXIST] = nameof(EEXIST),
-        [ENODEV] = nameof(ENODEV), [EINVAL] = nameof(EINVAL), [ENOSPC] = nameof(ENOSPC), [ERANGE] = nameof(ERANGE),
-        [ENOLINK] = nameof(ENOLINK), [EPROTONOSUPPORT] = nameof(EPROTONOSUPPORT), [EOPNOTSUPP] = nameof(EOPNOTSUPP),
-        [ENETDOWN] = nameof(ENETDOWN), [ENOBUFS] = nameof(ENOBUFS), [ETIMEDOUT] = nameof(ETIMEDOUT), [EOWNERDEAD] = nameof(EOWNERDEAD),
+        [EPERM] = nameof(EPERM), [ENOENT] = nameof(ENOENT), [ESRCH] = nameof(ESRCH), [EINTR] = nameof(EINTR),
+        [ENXIO] = nameof(ENXIO), [EAGAIN] = nameof(EAGAIN), [ENOMEM] = nameof(ENOMEM), [EACCES] = nameof(EACCES),
+        [EBUSY] = nameof(EBUSY), [EEXIST] = nameof(EEXIST), [ENODEV] = nameof(ENODEV), [EINVAL] = nameof(EINVAL),
+        [ENOSPC] = nameof(ENOSPC), [ERANGE] = nameof(ERANGE), [ELOOP] = nameof(ELOOP), [ENOLINK] = nameof(ENOLINK),
+        [EPROTO] = nameof(EPROTO), [EMSGSIZE] = nameof(EMSGSIZE), [EPROTONOSUPPORT] = nameof(EPROTONOSUPPORT),
+        [EOPNOTSUPP] = nameof(EOPNOTSUPP), [EAFNOSUPPORT] = nameof(EAFNOSUPPORT),
+        [EADDRNOTAVAIL] = nameof(EADDRNOTAVAIL), [ENETDOWN] = nameof(ENETDOWN), [ENOBUFS] = nameof(ENOBUFS),
+        [ETIMEDOUT] = nameof(ETIMEDOUT), [EOWNERDEAD] = nameof(EOWNERDEAD), [ENOTSUPP] = nameof(ENOTSUPP),
     };
 
     /// <summary>errno of this thread's latest call that was imported with SetLastError; read it before anything else runs.</summary>

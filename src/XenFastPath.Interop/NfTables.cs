@@ -22,9 +22,9 @@ public static class NfTables
     public const byte NFPROTO_UNSPEC = 0, NFPROTO_INET = 1, NFPROTO_IPV4 = 2, NFPROTO_ARP = 3, NFPROTO_NETDEV = 5,
         NFPROTO_BRIDGE = 7, NFPROTO_IPV6 = 10;
 
-    public const ushort NFTA_CHAIN_TABLE = 1, NFTA_CHAIN_HANDLE = 2, NFTA_CHAIN_NAME = 3, NFTA_CHAIN_HOOK = 4,
-        NFTA_CHAIN_POLICY = 5, NFTA_CHAIN_USE = 6, NFTA_CHAIN_TYPE = 7, NFTA_CHAIN_FLAGS = 10;
+    public const ushort NFTA_CHAIN_TABLE = 1, NFTA_CHAIN_NAME = 3, NFTA_CHAIN_HOOK = 4,
+        NFTA_CHAIN_POLICY = 5, NFTA_CHAIN_USE = 6, NFTA_CHAIN_TYPE = 7;
     public const ushort NFTA_HOOK_HOOKNUM = 1, NFTA_HOOK_PRIORITY = 2, NFTA_HOOK_DEV = 3, NFTA_HOOK_DEVS = 4;
-    public const ushort NFTA_DEVICE_NAME = 1, NFTA_DEVICE_PREFIX = 2;
-    public const uint NF_DROP = 0, NF_ACCEPT = 1;
+    public const ushort NFTA_DEVICE_PREFIX = 2;
+    public const uint NF_ACCEPT = 1;
 }
