@@ -56,6 +56,8 @@ struct xfp_port {
 	unsigned short queues;		/* AF_XDP sockets it has, from xsk_base on; other queues PASS */
 	unsigned short worker;		/* forwarder thread that serves it */
 	unsigned short pad;
+	unsigned int bridge;		/* ifindex of its bridge; for the next control process, the program does not read it */
+	unsigned int pad1;
 };
 
 /* Key of the FDB: network << 48 | MAC. */

@@ -92,6 +92,22 @@ public struct ForwarderMessage
 
     /// <summary>Size of the memory whose fd comes along.</summary>
     public ulong Bytes;
+
+    /// <summary>Hello: inode of the network namespace that the sender lives in; devices have numbers only within one.</summary>
+    public ulong NetnsInode;
+}
+
+/// <summary>Which network namespace this process lives in.</summary>
+public static class Netns
+{
+    /// <summary>The inode of /proc/self/ns/net, whose link reads "net:[4026531840]".</summary>
+    public static ulong Inode { get; } = Read();
+
+    private static ulong Read()
+    {
+        string target = new FileInfo("/proc/self/ns/net").LinkTarget ?? "net:[0]";
+        return ulong.Parse(target.AsSpan(5, target.Length - 6), System.Globalization.CultureInfo.InvariantCulture);
+    }
 }
 
 /// <summary>Sends and receives <see cref="ForwarderMessage"/>s with file descriptors (unix(7), SCM_RIGHTS). Allocates nothing.</summary>
@@ -124,7 +140,8 @@ public static unsafe class ForwarderChannel
                 cmsghdr* rights = CMSG_FIRSTHDR(&header);
                 rights->cmsg_level = SOL_SOCKET;
                 rights->cmsg_type = SCM_RIGHTS;
-                rights->cmsg_len = CMSG_LEN(fds.Length * sizeof(int));
+                // Not CMSG_LEN(bytes): Tmds.LibC rounds it up, and an odd number of descriptors would take a stray one along.
+                rights->cmsg_len = CMSG_LEN(0) + fds.Length * sizeof(int);
                 fds.CopyTo(new Span<int>(CMSG_DATA(rights), fds.Length));
             }
 

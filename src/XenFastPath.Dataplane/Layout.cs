@@ -61,6 +61,8 @@ public struct PortEntry
     public ushort Queues;
     public ushort Worker;
     public ushort Pad;
+    public uint Bridge;
+    public uint Pad1;
 
     /// <summary>Packs <see cref="Word"/>.</summary>
     public static ulong Pack(uint generation, ushort network, PortFlags flags) => (ulong)generation << 32 | (uint)network << 16 | (ushort)flags;

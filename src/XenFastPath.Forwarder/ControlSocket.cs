@@ -10,6 +10,7 @@ namespace XenFastPath.Forwarder;
 /// <summary>The listening socket. A lock file beside it makes sure that only one forwarder serves a run-dir.</summary>
 internal sealed unsafe class ControlSocket : IDisposable
 {
+    private const int LockWaitMsMax = 5000, LockRetryMs = 10;
     private readonly FileStream _lock;
 
     private ControlSocket(string path, int fd, FileStream lockFile)
@@ -56,16 +57,26 @@ internal sealed unsafe class ControlSocket : IDisposable
         _lock.Dispose();
     }
 
-    /// <summary>The runtime maps FileShare.None to flock(2); the kernel drops the lock when the process dies.</summary>
+    /// <summary>
+    /// The runtime maps FileShare.None to flock(2); the kernel drops the lock when its holder is gone. A forwarder that was told to
+    /// exit, or killed, needs a moment for its sockets: flock offers no wait with a limit, so this asks again and again.
+    /// </summary>
     private static FileStream TakeLock(string path)
     {
-        try
+        for (int waitedMs = 0; ; waitedMs += LockRetryMs)
         {
-            return new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
-        }
-        catch (IOException)
-        {
-            throw new SystemCallException($"lock {path} (does another forwarder serve this run-dir?)", Errno.EBUSY);
+            try
+            {
+                return new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+            }
+            catch (IOException) when (waitedMs < LockWaitMsMax)
+            {
+                poll(null, 0, LockRetryMs);
+            }
+            catch (IOException)
+            {
+                throw new SystemCallException($"lock {path} (does another forwarder serve this run-dir?)", Errno.EBUSY);
+            }
         }
     }
 }

@@ -31,6 +31,9 @@ internal static class Program
             using ControlSocket socket = ControlSocket.Listen(runDir);
             using ForwarderMemory memory = new(InstructionSet());
             Console.Error.WriteLine($"forwarder: pid {Environment.ProcessId}, {Encoding(InstructionSet())}, serving {socket.Path}");
+            // Whoever started us waits for this line, then nobody reads our output any more.
+            Console.Out.WriteLine("ready");
+            Console.Out.Close();
             using Manager manager = new(socket, memory, arenaMib * 1024L * 1024, cpu);
             return manager.Run();
         }

@@ -5,10 +5,10 @@ using System.Collections.Immutable;
 namespace XenFastPath.Model;
 
 /// <summary>Everything that is wanted of this host.</summary>
-public sealed record HostState(ImmutableArray<Network> Networks, ImmutableArray<Pif> Pifs, ImmutableArray<Vif> Vifs)
+public sealed record HostState(ImmutableArray<Network> Networks, ImmutableArray<Pif> Pifs, ImmutableArray<Vif> Vifs, ImmutableArray<DoomedBridge> Doomed)
 {
     /// <summary>Nothing is wanted.</summary>
-    public static HostState Empty { get; } = new([], [], []);
+    public static HostState Empty { get; } = new([], [], [], []);
 
     /// <summary>Finds a Network by uuid, label or bridge name.</summary>
     /// <exception cref="RefusalException">There is none.</exception>
@@ -66,18 +66,19 @@ public sealed record HostState(ImmutableArray<Network> Networks, ImmutableArray<
         Vif[] vifs = [.. VifsOf(network)];
         if (vifs.Length > 0)
             throw new RefusalException(network.Label, $"{Plural(vifs.Length, "vif")} still plugged ({string.Join(", ", vifs.Take(8).Select(v => v.Device))}); unplug first");
-        return (this with { Networks = Networks.Remove(network) }).Disconnect(network);
+        DoomedBridge doomed = new(network.Uuid, network.Bridge);
+        return (this with { Networks = Networks.Remove(network), Doomed = Doomed.Add(doomed) }).Disconnect(network);
     }
 
     /// <summary>Makes a PIF the uplink of a Network.</summary>
     /// <exception cref="RefusalException">The PIF serves another Network, or the Network has another PIF.</exception>
-    public HostState Connect(Pif pif, Network network)
+    public HostState Connect(Pif pif, Network network, bool wasInBridge)
     {
         if (pif.Network is { } current && current != network.Uuid)
             throw new RefusalException(pif.Device, $"this is the pif of network {NetworkOf(current).Label} already");
         if (PifOf(network) is { } other && other.Uuid != pif.Uuid)
             throw new RefusalException(network.Label, $"the network has pif {other.Device} already");
-        return this with { Pifs = Pifs.Replace(pif, pif with { Network = network.Uuid, IsPlugged = true }) };
+        return this with { Pifs = Pifs.Replace(pif, pif with { Network = network.Uuid, IsPlugged = true, WasInBridge = wasInBridge }) };
     }
 
     /// <summary>Takes the PIF away from a Network, if it has one.</summary>

@@ -36,7 +36,8 @@ public sealed record Network(Guid Uuid, ushort Id, string Label, string Bridge, 
 /// <param name="BusPath">Name of the device on its bus, e.g. 0000:03:00.0; null for virtual devices.</param>
 /// <param name="Network">The Network it is the uplink of, if any.</param>
 /// <param name="IsPlugged">Is it to be connected?</param>
-public sealed record Pif(Guid Uuid, string Device, string Mac, string? BusPath, Guid? Network, bool IsPlugged);
+/// <param name="WasInBridge">It was in its bridge before we came, and will be left there when the Network goes.</param>
+public sealed record Pif(Guid Uuid, string Device, string Mac, string? BusPath, Guid? Network, bool IsPlugged, bool WasInBridge);
 
 /// <summary>
 /// Which device a VIF is: valid for one boot, one network namespace, one ifindex. Names are not identities: after a guest restart
@@ -54,6 +55,9 @@ public sealed record VifBinding(string BootId, ulong NetnsInode, int Ifindex);
 /// <param name="Mac">The guest's address, if told.</param>
 /// <param name="Binding">The device it is.</param>
 public sealed record Vif(Guid Uuid, string Device, Guid Network, string? Mac, VifBinding Binding);
+
+/// <summary>A bridge that we made for a Network which is no more; it is to be deleted, if it still bears our mark.</summary>
+public sealed record DoomedBridge(Guid Network, string Bridge);
 
 /// <summary>A request that cannot be carried out: which object, and why. Nothing has changed.</summary>
 public sealed class RefusalException(string subject, string reason) : Exception($"{subject}: {reason}")

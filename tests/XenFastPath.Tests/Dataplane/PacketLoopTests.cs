@@ -1,5 +1,4 @@
 using XenFastPath.Dataplane;
-using XenFastPath.Interop;
 
 namespace XenFastPath.Tests.Dataplane;
 

@@ -1,0 +1,18 @@
+# Sourced by build.sh, quickstart.sh and tests/run.sh: the Debian packages each needs, and how to get them.
+# shellcheck shell=bash disable=SC2034
+BUILD_PACKAGES=(clang libbpf-dev zlib1g-dev gcc libc6-dev)
+DEMO_PACKAGES=(iproute2 iputils-ping iperf3 bridge-utils ethtool)
+TEST_PACKAGES=(iproute2 iputils-ping iperf3 bridge-utils ethtool nftables tcpdump python3-scapy)
+
+# install_missing PACKAGE...: installs those that dpkg does not know as installed; quiet when there are none.
+install_missing() {
+	local missing=() package
+	for package in "$@"; do
+		[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+	done
+	((${#missing[@]})) || return 0
+	[ "$(id -u)" = 0 ] || { echo "missing packages: ${missing[*]}; run as root, or: apt-get install ${missing[*]}" >&2; return 1; }
+	echo "installing ${missing[*]}"
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}

@@ -1,0 +1,84 @@
+// The methods that only look.
+using XenFastPath.Api;
+using XenFastPath.Dataplane;
+using XenFastPath.Model;
+using XenFastPath.Netlink;
+using XenFastPath.Reconcile;
+
+namespace XenFastPath.Daemon.Control;
+
+internal sealed partial class ApiHandler
+{
+    public ValueTask<IReadOnlyList<FdbEntryInfo>> FdbList(FdbListParams p, CancellationToken c) => Ask<IReadOnlyList<FdbEntryInfo>>(() =>
+    {
+        Network[] networks = p.Network is null ? [.. State.Networks] : [State.NetworkOf(p.Network)];
+        Observed observed = Look();
+        List<FdbEntryInfo> entries = [];
+        ulong nowNs = Clock.NowNs();
+        foreach (Network network in networks)
+        {
+            if (observed.BridgeOf(network) is not { } bridge)
+                continue;
+            foreach (FdbEntry entry in controller.Rtnl.GetFdb(bridge.Index).Where(e => e.MasterIndex == bridge.Index && !e.IsSelf))
+            {
+                bool isMirrored = FastPath.IsMirrored(network.Id, entry.Mac, out ulong seenNs);
+                double? idle = entry.IsPermanent ? null : isMirrored ? Math.Min(entry.UpdatedSeconds, (nowNs - seenNs) / 1e9) : entry.UpdatedSeconds;
+                entries.Add(new FdbEntryInfo(network.Label, entry.Mac.ToString(), observed.Link(entry.Ifindex)?.Name ?? $"ifindex {entry.Ifindex}",
+                    entry.IsPermanent, isMirrored, idle));
+            }
+        }
+
+        return entries;
+    });
+
+    public ValueTask<FdbSyncInfo> FdbSync(Empty p, CancellationToken c) => Ask(() =>
+    {
+        int mirrored = FastPath.Mirror.Sync();
+        Observed observed = Look();
+        int known = State.Networks.Select(observed.BridgeOf).OfType<LinkInfo>()
+            .Sum(b => controller.Rtnl.GetFdb(b.Index).Count(e => e.MasterIndex == b.Index && !e.IsPermanent && !e.IsSelf));
+        return new FdbSyncInfo(known, mirrored);
+    });
+
+    public ValueTask<StatsInfo> Stats(Empty p, CancellationToken c) => Ask(() =>
+    {
+        Observed observed = Look();
+        List<PortStatsInfo> ports = [];
+        foreach (Network network in State.Networks)
+        {
+            foreach ((LinkInfo device, bool isPif) in Views.PortsOf(network, State, observed))
+            {
+                string path = Views.PathOf(network, device, isPif, observed, FastPath).Path;
+                ports.Add(new PortStatsInfo(device.Name, network.Label, path, Views.CountersOf(device, FastPath)));
+            }
+        }
+
+        return new StatsInfo((long)Clock.NowNs(), Views.Forwarder(FastPath), Views.LoopCounters(FastPath), ports, FastPath.Mirror.Counters());
+    });
+
+    public ValueTask<ShowInfo> Show(Empty p, CancellationToken c) => Ask(() =>
+    {
+        Observed observed = Look();
+        return new ShowInfo(Program.Version, Diagnosis.KernelRelease, FastPath.Pins.Instance, Views.Forwarder(FastPath),
+            [.. State.Networks.Select(n => Views.Of(n, State, observed, FastPath))],
+            [.. State.Pifs.Where(f => f.Network is null).Select(f => Views.Of(f, State, observed, FastPath))], (long)Clock.NowNs());
+    });
+
+    public ValueTask<PlanInfo> Plan(Empty p, CancellationToken c) => Ask(() =>
+    {
+        Plan plan = Reconcile.Plan.Diff(State, Look());
+        return new PlanInfo([.. plan.Actions.Select(a => a.Text), .. plan.Problems.Select(r => $"cannot: {r.Message}")]);
+    });
+
+    public ValueTask<DoctorInfo> Doctor(Empty p, CancellationToken c) => Ask(() => Diagnosis.Examine(FastPath));
+
+    public ValueTask<IReadOnlyList<BridgeInfo>> BridgeList(Empty p, CancellationToken c) => Ask<IReadOnlyList<BridgeInfo>>(() =>
+    {
+        List<LinkInfo> links = controller.Rtnl.GetLinks();
+        return
+        [
+            .. links.Where(l => l.Bridge is not null).OrderBy(l => l.Name, StringComparer.Ordinal).Select(b =>
+                new BridgeInfo(b.Name, b.Bridge!.Id.ToString(), b.Bridge.Stp, [.. links.Where(l => l.MasterIndex == b.Index).Select(l => l.Name).Order(StringComparer.Ordinal)])),
+        ];
+    });
+}

@@ -1,0 +1,201 @@
+// The API's methods: each asks the controller's thread. Reading order: here, then Controller.Commit, Plan.Diff, Applier, Rtnl.
+using XenFastPath.Api;
+using XenFastPath.Daemon.FastPath;
+using XenFastPath.Model;
+using XenFastPath.Netlink;
+using XenFastPath.Reconcile;
+
+namespace XenFastPath.Daemon.Control;
+
+/// <summary>What <c>xfp</c> talks to.</summary>
+internal sealed partial class ApiHandler(Controller controller) : IApiHandler
+{
+    public EventHub Events => controller.Events;
+
+    private HostState State => controller.State;
+
+    private FastPathManager FastPath => controller.FastPath;
+
+    public ValueTask<NetworkInfo> NetworkCreate(NetworkCreateParams p, CancellationToken c) => Ask(() =>
+    {
+        Observed observed = Look();
+        string bridge = p.Bridge ?? Rules.BridgeFor(p.Label, name => observed.Link(name) is { Bridge: null } || State.Networks.Any(n => n.Bridge == name));
+        LinkInfo? adopted = Admission.Bridge(bridge, observed);
+        int mtu = p.Mtu ?? adopted?.Mtu ?? Rules.MtuDefault;
+        Datapath datapath = p.Datapath is null ? Datapath.Auto : Rules.ParseDatapath(p.Label, p.Datapath);
+        Network network = new(Guid.NewGuid(), State.NextNetworkId(), p.Label, bridge, mtu, datapath);
+        HostState wanted = State.Add(network);
+        if (p.Pif is not null)
+            wanted = Connect(wanted, p.Pif, network, observed);
+        controller.Commit(wanted, $"network create {p.Label}");
+        controller.Announce("network.created", p.Label, $"bridge {bridge}, mtu {mtu}, datapath {Rules.Word(datapath)}{(adopted is null ? "" : ", adopted")}");
+        return Info(network);
+    });
+
+    public ValueTask<IReadOnlyList<NetworkInfo>> NetworkList(Empty p, CancellationToken c) => Ask<IReadOnlyList<NetworkInfo>>(() =>
+    {
+        Observed observed = Look();
+        return [.. State.Networks.Select(n => Views.Of(n, State, observed, FastPath))];
+    });
+
+    public ValueTask<NetworkInfo> NetworkShow(NetworkParams p, CancellationToken c) => Ask(() => Info(State.NetworkOf(p.Network)));
+
+    public ValueTask<NetworkInfo> NetworkSet(NetworkSetParams p, CancellationToken c) => Ask(() =>
+    {
+        Network network = State.NetworkOf(p.Network);
+        if (p.Pif is not null && p.NoPif)
+            throw new RefusalException(network.Label, "--pif and --no-pif exclude each other");
+        Observed observed = Look();
+        Network changed = network with
+        {
+            Mtu = p.Mtu ?? network.Mtu,
+            Datapath = p.Datapath is null ? network.Datapath : Rules.ParseDatapath(network.Label, p.Datapath),
+        };
+        HostState wanted = State.Change(changed);
+        foreach ((LinkInfo device, bool isPif) in Views.PortsOf(network, State, observed))
+        {
+            if (isPif)
+                Admission.Uplink(device, network.Bridge, changed.Mtu, observed, []);
+            else
+                Admission.Vif(device.Name, changed, observed);
+            FastPath.Forgive(device.Index);
+        }
+
+        if (p.NoPif || p.Pif is not null)
+            wanted = wanted.Disconnect(network);
+        if (p.Pif is not null)
+            wanted = Connect(wanted, p.Pif, changed, observed);
+        controller.Commit(wanted, $"network set {network.Label}");
+        controller.Announce("network.changed", network.Label, $"mtu {changed.Mtu}, datapath {Rules.Word(changed.Datapath)}, pif {wanted.PifOf(changed)?.Device ?? "none"}");
+        return Info(changed);
+    });
+
+    public ValueTask<Empty> NetworkDestroy(NetworkParams p, CancellationToken c) => Ask(() =>
+    {
+        Network network = State.NetworkOf(p.Network);
+        HostState wanted = State.Remove(network);
+        Admission.Destroy(network, State, Look());
+        controller.Commit(wanted, $"network destroy {network.Label}");
+        controller.Announce("network.destroyed", network.Label, $"bridge {network.Bridge}");
+        return new Empty();
+    });
+
+    public ValueTask<IReadOnlyList<PifInfo>> PifScan(Empty p, CancellationToken c) => Ask<IReadOnlyList<PifInfo>>(() =>
+    {
+        Observed observed = Look();
+        foreach (LinkInfo device in observed.Links.Where(l => PathRule.IsHardware(l) && State.Pifs.All(f => observed.DeviceOf(f)?.Index != l.Index)).OrderBy(l => l.Index))
+            controller.Commit(Introduce(State, device, out _), "pif scan");
+        return [.. State.Pifs.Select(f => Views.Of(f, State, observed, FastPath))];
+    });
+
+    public ValueTask<IReadOnlyList<PifInfo>> PifList(Empty p, CancellationToken c) => Ask<IReadOnlyList<PifInfo>>(() =>
+    {
+        Observed observed = Look();
+        return [.. State.Pifs.Select(f => Views.Of(f, State, observed, FastPath))];
+    });
+
+    public ValueTask<PifInfo> PifShow(PifParams p, CancellationToken c) => Ask(() => Info(State.PifOf(p.Pif)));
+
+    public ValueTask<PifInfo> PifIntroduce(PifParams p, CancellationToken c) => Ask(() =>
+    {
+        HostState wanted = Introduce(State, Admission.Pif(p.Pif, Look()), out Pif pif);
+        controller.Commit(wanted, $"pif introduce {p.Pif}");
+        controller.Announce("pif.introduced", pif.Device, $"address {pif.Mac}");
+        return Info(pif);
+    });
+
+    public ValueTask<Empty> PifForget(PifParams p, CancellationToken c) => Ask(() =>
+    {
+        Pif pif = State.PifOf(p.Pif);
+        controller.Commit(State.Remove(pif), $"pif forget {pif.Device}");
+        controller.Announce("pif.forgotten", pif.Device, $"address {pif.Mac}");
+        return new Empty();
+    });
+
+    public ValueTask<PifInfo> PifPlug(PifParams p, CancellationToken c) => Ask(() => Plug(p.Pif, true));
+
+    public ValueTask<PifInfo> PifUnplug(PifParams p, CancellationToken c) => Ask(() => Plug(p.Pif, false));
+
+    public ValueTask<VifInfo> VifPlug(VifPlugParams p, CancellationToken c) => Ask(() =>
+    {
+        Network network = State.NetworkOf(p.Network);
+        Observed observed = Look();
+        LinkInfo device = Admission.Vif(p.Device, network, observed);
+        Vif vif = new(Guid.NewGuid(), device.Name, network.Uuid, p.Mac?.ToLowerInvariant(), new VifBinding(observed.BootId, observed.NetnsInode, device.Index));
+        FastPath.Forgive(device.Index);
+        controller.Commit(State.Add(vif), $"vif plug {p.Device}");
+        controller.Announce("vif.plugged", device.Name, $"into network {network.Label}");
+        return Info(vif);
+    });
+
+    public ValueTask<Empty> VifUnplug(VifParams p, CancellationToken c) => Ask(() =>
+    {
+        Vif vif = State.VifOf(p.Vif);
+        controller.Commit(State.Remove(vif), $"vif unplug {vif.Device}");
+        controller.Announce("vif.unplugged", vif.Device, "from its network");
+        return new Empty();
+    });
+
+    public ValueTask<IReadOnlyList<VifInfo>> VifList(Empty p, CancellationToken c) => Ask<IReadOnlyList<VifInfo>>(() =>
+    {
+        Observed observed = Look();
+        return [.. State.Vifs.Select(v => Views.Of(v, State, observed, FastPath))];
+    });
+
+    public ValueTask<VifInfo> VifShow(VifParams p, CancellationToken c) => Ask(() => Info(State.VifOf(p.Vif)));
+
+    public ValueTask<VifInfo> VifMove(VifMoveParams p, CancellationToken c) => Ask(() =>
+    {
+        Vif vif = State.VifOf(p.Vif);
+        Network network = State.NetworkOf(p.Network);
+        Vif moved = vif with { Network = network.Uuid };
+        controller.Commit(State.Change(moved), $"vif move {vif.Device}");
+        controller.Announce("vif.moved", vif.Device, $"to network {network.Label}");
+        return Info(moved);
+    });
+
+    private ValueTask<T> Ask<T>(Func<T> question) => new(controller.Ask(question));
+
+    private Observed Look() => controller.Observer.Look(State);
+
+    private NetworkInfo Info(Network network) => Views.Of(network, State, Look(), FastPath);
+
+    private PifInfo Info(Pif pif) => Views.Of(State.PifOf(pif.Uuid.ToString()), State, Look(), FastPath);
+
+    private VifInfo Info(Vif vif) => Views.Of(vif, State, Look(), FastPath);
+
+    private PifInfo Plug(string name, bool isPlugged)
+    {
+        Pif pif = State.PifOf(name);
+        if (pif.Network is not { } uuid)
+            throw new RefusalException(pif.Device, "serves no network; network set LABEL --pif " + pif.Device);
+        if (pif.IsPlugged == isPlugged)
+            throw new RefusalException(pif.Device, isPlugged ? "is plugged already" : "is unplugged already");
+        Network network = State.NetworkOf(uuid);
+        Observed observed = Look();
+        if (isPlugged && observed.DeviceOf(pif) is { } device)
+            Admission.Uplink(device, network.Bridge, network.Mtu, observed, controller.Rtnl.GetAddresses());
+        controller.Commit(State.Change(pif with { IsPlugged = isPlugged }), $"pif {(isPlugged ? "plug" : "unplug")} {pif.Device}");
+        controller.Announce(isPlugged ? "pif.plugged" : "pif.unplugged", pif.Device, $"network {network.Label}");
+        return Info(pif);
+    }
+
+    /// <summary>The state with this device as the Network's uplink, introduced if it was not known.</summary>
+    private HostState Connect(HostState wanted, string name, Network network, Observed observed)
+    {
+        Pif? pif = wanted.Pifs.FirstOrDefault(f => f.Device == name || f.Uuid.ToString() == name);
+        LinkInfo device = pif is null ? Admission.Pif(name, observed)
+            : observed.DeviceOf(pif) ?? throw new RefusalException(name, "the device is missing");
+        if (pif is null)
+            wanted = Introduce(wanted, device, out pif);
+        Admission.Uplink(device, network.Bridge, network.Mtu, observed, controller.Rtnl.GetAddresses());
+        return wanted.Connect(pif, network, wasInBridge: device.MasterIndex != 0);
+    }
+
+    private static HostState Introduce(HostState state, LinkInfo device, out Pif pif)
+    {
+        (string? mac, string? busPath) = Observed.KeyOf(device);
+        pif = new Pif(Guid.NewGuid(), device.Name, mac ?? throw new RefusalException(device.Name, "has no address"), busPath, null, false, false);
+        return state.Add(pif);
+    }
+}

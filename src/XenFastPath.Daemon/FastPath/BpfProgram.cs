@@ -1,0 +1,135 @@
+// The BPF object: loaded from memory with libbpf, its maps pinned per instance and layout version.
+using System.Text;
+using XenFastPath.Dataplane;
+using XenFastPath.Interop;
+using static Tmds.Linux.LibC;
+
+namespace XenFastPath.Daemon.FastPath;
+
+/// <summary>
+/// Where the pins of one instance live: <c>&lt;bpffs&gt;/xenfastpath/&lt;instance&gt;/v&lt;layout&gt;/</c>. Maps and links in it outlive the daemon.
+/// </summary>
+internal sealed class PinFolder
+{
+    private const string Root = "xenfastpath";
+
+    public PinFolder(string bpffs, string runDir)
+    {
+        // bpffs reserves names with dots, so the instance is the run-dir in letters, digits and dashes.
+        string instance = new([.. System.IO.Path.GetFullPath(runDir).Trim('/').Select(c => char.IsAsciiLetterOrDigit(c) ? c : '-')]);
+        Instance = instance;
+        InstancePath = System.IO.Path.Combine(bpffs, Root, instance);
+        Path = System.IO.Path.Combine(InstancePath, $"v{Layout.Version}");
+    }
+
+    public string Instance { get; }
+
+    public string InstancePath { get; }
+
+    public string Path { get; }
+
+    public string Link(int ifindex, string hook) => System.IO.Path.Combine(Path, $"link-{ifindex}-{hook}");
+
+    /// <summary>Folders of other layout versions: to be replaced, never reused.</summary>
+    public IEnumerable<string> OtherVersions() => Directory.EnumerateDirectories(InstancePath).Where(d => d != Path);
+
+    /// <summary>Removes the folder with all its pins; what they held is gone unless somebody else holds it.</summary>
+    public static void Remove(string folder)
+    {
+        foreach (string pin in Directory.EnumerateFiles(folder))
+            File.Delete(pin);
+        Directory.Delete(folder);
+    }
+}
+
+/// <summary>The loaded programs and maps. Owns the libbpf object; the descriptors live as long.</summary>
+internal sealed unsafe class BpfProgram : IDisposable
+{
+    private nint _object;
+
+    private BpfProgram(nint loaded) => _object = loaded;
+
+    public int Xdp => ProgramFd("xfp_xdp");
+
+    public int Policy => ProgramFd("xfp_policy");
+
+    /// <summary>Makes sure that there is a BPF file system, loads the programs and creates the maps or takes the pinned ones.</summary>
+    /// <exception cref="FastPathException">What is missing, and how to get it.</exception>
+    public static BpfProgram Load(string bpffs, PinFolder pins)
+    {
+        Mount(bpffs);
+        Directory.CreateDirectory(pins.Path);
+        using Stream stream = typeof(BpfProgram).Assembly.GetManifestResourceStream("xenfastpath.bpf.o")
+            ?? throw new FastPathException("the BPF object is missing from this build");
+        byte[] elf = new byte[stream.Length];
+        stream.ReadExactly(elf);
+        byte[] root = Encoding.UTF8.GetBytes(pins.Path + '\0');
+        byte[] name = "xenfastpath\0"u8.ToArray();
+        fixed (byte* data = elf, rootPath = root, objectName = name)
+        {
+            bpf_object_open_opts options = new() { sz = (nuint)sizeof(bpf_object_open_opts), object_name = objectName, pin_root_path = rootPath };
+            nint opened = LibBpf.bpf_object__open_mem(data, (nuint)elf.Length, &options);
+            if (opened == 0)
+                throw new FastPathException("libbpf cannot read the BPF object: " + Errno.Describe(Errno.Last));
+            int error = -LibBpf.bpf_object__load(opened);
+            if (error != 0)
+            {
+                LibBpf.bpf_object__close(opened);
+                throw new FastPathException("the kernel refuses the BPF program: " + Explain(error, pins));
+            }
+
+            return new BpfProgram(opened);
+        }
+    }
+
+    /// <summary>Descriptor of a map; the object's, not to be closed.</summary>
+    public int Map(string name)
+    {
+        int fd = LibBpf.bpf_object__find_map_fd_by_name(_object, name);
+        return fd >= 0 ? fd : throw new FastPathException($"map {name} is missing from the BPF object");
+    }
+
+    public void Dispose()
+    {
+        if (_object != 0)
+            LibBpf.bpf_object__close(_object);
+        _object = 0;
+    }
+
+    private int ProgramFd(string name) => LibBpf.bpf_program__fd(LibBpf.bpf_object__find_program_by_name(_object, name));
+
+    private static string Explain(int error, PinFolder pins) => Errno.Describe(error) + error switch
+    {
+        Errno.EPERM => "; CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed (run as root)",
+        Errno.EINVAL => $"; if maps of another build are pinned in {pins.Path}, remove them",
+        _ => "",
+    };
+
+    private static void Mount(string bpffs)
+    {
+        const long BPF_FS_MAGIC = 0xcafe4a11;
+        if (FileSystemMagic(bpffs) == BPF_FS_MAGIC)
+            return;
+        int error = 0;
+        fixed (byte* source = "bpf\0"u8, target = Encoding.UTF8.GetBytes(bpffs + '\0'), type = "bpf\0"u8)
+        {
+            if (Directory.Exists(bpffs) && mount(source, target, type, 0, null) == 0)
+                return;
+            error = Errno.Last;
+        }
+
+        throw new FastPathException($"{bpffs} is no BPF file system and cannot be made one ({Errno.Describe(error)}): mount -t bpf bpf {bpffs}");
+    }
+
+    private static long FileSystemMagic(string path)
+    {
+        // struct statfs begins with f_type, a long on the 64-bit machines this runs on.
+        const int statfsBytes = 120;
+        long* buffer = stackalloc long[statfsBytes / sizeof(long)];
+        fixed (byte* name = Encoding.UTF8.GetBytes(path + '\0'))
+            return Libc.statfs(name, buffer) == 0 ? buffer[0] : 0;
+    }
+}
+
+/// <summary>The fast path, or a part of it, cannot be had; the message says why and what to do.</summary>
+internal class FastPathException(string message) : Exception(message);

@@ -1,0 +1,255 @@
+// The part of the fast path that needs the forwarder: bringing ports to it, taking them away, surviving either side's death.
+using XenFastPath.Dataplane;
+using XenFastPath.Interop;
+using XenFastPath.Reconcile;
+
+namespace XenFastPath.Daemon.FastPath;
+
+internal sealed unsafe partial class FastPathManager
+{
+    /// <summary>A forwarder that serves zero-copy ports holds their PASSed frames too: it must not stand still this long.</summary>
+    private const long ZeroCopyStallNsMax = 300_000_000;
+
+    /// <summary>In copy mode the bridge carries everything meanwhile, so an operator may look at a stopped forwarder in peace.</summary>
+    private const long CopyStallNsMax = 30_000_000_000;
+
+    /// <summary>Ports that an earlier daemon entered. What they are to be is the reconciler's to say; until then they stay as they are.</summary>
+    private void TakeOverPorts()
+    {
+        foreach ((int ifindex, ushort id) in _maps.PortIds())
+        {
+            PortEntry* entry = _maps.Ports + id;
+            PortFlags flags = (PortFlags)(ushort)entry->Word;
+            _slots.MarkId(id);
+            PortSettings settings = new()
+            {
+                NetworkId = PortEntry.NetworkOf(entry->Word),
+                BridgeIfindex = (int)entry->Bridge,
+                Path = _hooks.HasXdp(ifindex) ? PortPath.Afxdp : PortPath.Bridge,
+                DropsTags = (flags & PortFlags.NoTags) != 0,
+                IsPhysical = false,
+                MayBeUnfinished = (flags & PortFlags.Unfinished) != 0,
+                IsForwarding = (flags & PortFlags.Ingress) != 0,
+                IsIsolated = (flags & PortFlags.Isolated) != 0,
+                IsWatched = (flags & PortFlags.Watch) != 0,
+                FrameBytesMax = (int)entry->FrameBytesMax,
+                RefreshInterval = TimeSpan.FromTicks((long)entry->RefreshNs / 100),
+                Queues = entry->Queues,
+                HasNativeXdp = false,
+                MayZeroCopy = false,
+                HasZeroCopyChecksum = false,
+            };
+            _ports[ifindex] = new FastPathPort(ifindex, $"ifindex {ifindex}", id, settings)
+            {
+                Generation = PortEntry.GenerationOf(entry->Word),
+                XskBase = entry->XskBase,
+            };
+        }
+    }
+
+    /// <summary>
+    /// Finds or starts the forwarder and takes over the ports that it serves already; those it serves for nobody are closed.
+    /// To be called once, before the first reconciliation; <see cref="GoUp"/> after it.
+    /// </summary>
+    public void Start()
+    {
+        ForwarderClient client = _forwarder.Connect();
+        foreach (ForwarderMessage served in client.Ports)
+        {
+            FastPathPort? port = _ports.Values.FirstOrDefault(p => p.Id == served.Port);
+            if (port is not null && port.Generation == served.Generation && (uint)port.Ifindex == served.Ifindex && port.Settings.Path == PortPath.Afxdp)
+            {
+                port.Queues = (int)served.QueueCount;
+                port.XskBase = (ushort)served.XskBase;
+                port.IsZeroCopy = (served.PortFlags & ForwarderPortFlags.ZeroCopy) != 0;
+                _slots.MarkXsks(port.XskBase, port.Queues);
+            }
+            else
+            {
+                client.RemovePort((ushort)served.Port);
+            }
+        }
+    }
+
+    /// <summary>
+    /// The tables are as the kernel's FDB: hands them to the forwarder and lets the program redirect. For a moment everything is
+    /// PASS, so that no frame is judged by one table and looked up in the other.
+    /// </summary>
+    public void GoUp()
+    {
+        if (_forwarder.Client is not { } client)
+            return;
+        _forwarder.SetUp(false);
+        Reaper.WaitForPrograms();
+        client.Barrier();
+        client.SetTable(_mirror.Table);
+        _mirror.Publish();
+        _forwarder.SetUp(true);
+    }
+
+    /// <summary>A new forwarder in the place of one that died: all its ports anew, then up.</summary>
+    public void Restart()
+    {
+        _forwarder.Connect();
+        foreach (FastPathPort port in _ports.Values)
+        {
+            _slots.ReturnXsks(port.XskBase, port.Queues);
+            port.Queues = 0;
+        }
+
+        foreach (FastPathPort port in _ports.Values.Where(p => p.Settings.Path == PortPath.Afxdp))
+        {
+            JoinForwarder(port);
+            Publish(port);
+        }
+
+        _mirror.SetPorts([.. _ports.Values.Select(p => p.Mirror)], []);
+        GoUp();
+    }
+
+    /// <summary>
+    /// Looks whether the forwarder stands still. True: it has come back after its connection was given up, and
+    /// <see cref="Start"/> and <see cref="GoUp"/> are due.
+    /// </summary>
+    public bool CheckForwarder()
+    {
+        if (_forwarder.Latest is not { } client)
+            return false;
+        long ageNs = _forwarder.HeartbeatAgeNs;
+        bool hasZeroCopy = _ports.Values.Any(p => p.IsZeroCopy);
+        if (ageNs > (hasZeroCopy ? ZeroCopyStallNsMax : CopyStallNsMax))
+            _forwarder.Kill($"it has stood still for {ageNs / 1_000_000} ms");
+        return !client.IsConnected && ageNs < Layout.ForwarderStaleNs;
+    }
+
+    /// <summary>Attaches XDP and has the forwarder open the port. A failure is remembered; the port then stays on the bridge.</summary>
+    private void JoinForwarder(FastPathPort port)
+    {
+        if (_failures.ContainsKey(port.Ifindex) || _forwarder.Client is not { } client)
+            return;
+        string? failure = Attach(port);
+        if (failure is null)
+        {
+            try
+            {
+                failure = Open(port, client);
+            }
+            catch (ForwarderGoneException e)
+            {
+                failure = e.Message;
+            }
+        }
+
+        if (failure is null)
+            return;
+        _hooks.DetachXdp(port.Ifindex);
+        _failures[port.Ifindex] = failure;
+        Log.Warning($"{port.Device}: no fast path: {failure}");
+    }
+
+    /// <summary>Native XDP where the driver has it, generic elsewhere. Null, or why neither.</summary>
+    private string? Attach(FastPathPort port)
+    {
+        port.IsNativeXdp = port.Settings.HasNativeXdp;
+        int error = _hooks.AttachXdp(port.Ifindex, port.IsNativeXdp);
+        // On hardware, where a driver refuses native XDP the kernel can run the program; elsewhere super-frames would come in.
+        if (error == Errno.EOPNOTSUPP && port.IsNativeXdp && !port.Settings.MayBeUnfinished)
+        {
+            port.IsNativeXdp = false;
+            error = _hooks.AttachXdp(port.Ifindex, native: false);
+        }
+
+        return error switch
+        {
+            0 => null,
+            Errno.ENOSPC => "native XDP: the device has fewer receive queues than its peer has transmit queues (ENOSPC)",
+            Errno.ERANGE => "native XDP: the MTU is too large for the driver (ERANGE)",
+            Errno.EEXIST => "an upper device carries an XDP program (EEXIST)",
+            Errno.EBUSY => "somebody else's XDP program is attached (EBUSY)",
+            _ => $"XDP attach: {Errno.Describe(error)}",
+        };
+    }
+
+    private string? Open(FastPathPort port, ForwarderClient client)
+    {
+        int queues = port.Settings.Queues;
+        ushort first = _slots.TakeXsks(queues);
+        ForwarderPortFlags flags = ForwarderPortFlags.None;
+        if (port.Settings.MayZeroCopy && port.IsNativeXdp)
+            flags |= ForwarderPortFlags.ZeroCopy;
+        if (port.Settings.HasZeroCopyChecksum)
+            flags |= ForwarderPortFlags.ZeroCopyTxMetadata;
+        if (port.Settings.IsPhysical)
+            flags |= ForwarderPortFlags.IsPhysical;
+        ForwarderMessage reply = client.AddPort(new ForwarderMessage
+        {
+            Port = port.Id,
+            Generation = port.Generation,
+            Ifindex = (uint)port.Ifindex,
+            QueueCount = (uint)queues,
+            XskBase = first,
+            PortFlags = flags,
+        });
+        if (reply.Error != 0)
+        {
+            _slots.ReturnXsks(first, queues);
+            return reply.Error switch
+            {
+                Errno.ENOSPC => "the forwarder's packet memory is full (start it with a larger --arena-mib)",
+                Errno.ENOBUFS => "AF_XDP: locked memory is limited (CAP_IPC_LOCK or LimitMEMLOCK=infinity)",
+                _ => $"AF_XDP {reply.Step}: {Errno.Describe(reply.Error)}",
+            };
+        }
+
+        port.XskBase = first;
+        port.Queues = queues;
+        port.IsZeroCopy = (reply.PortFlags & ForwarderPortFlags.ZeroCopy) != 0;
+        return null;
+    }
+
+    /// <summary>
+    /// Off the fast path: first nothing new is redirected from or to the port, then what was redirected gets through, then the
+    /// forwarder lets it go, last XDP is detached.
+    /// </summary>
+    private void LeaveForwarder(FastPathPort port)
+    {
+        if (port.IsServed)
+        {
+            PortSettings settings = port.Settings;
+            port.Settings = settings with { IsForwarding = false };
+            Publish(port);
+            _mirror.SetPorts([port.Mirror], []);
+            Reaper.WaitForPrograms();
+            TryBarrier();
+            try
+            {
+                _forwarder.Client?.RemovePort(port.Id);
+            }
+            catch (ForwarderGoneException e)
+            {
+                Log.Warning($"{port.Device}: {e.Message}");
+            }
+
+            _slots.ReturnXsks(port.XskBase, port.Queues);
+            port.Queues = 0;
+            port.IsZeroCopy = false;
+            port.Settings = settings;
+        }
+
+        _hooks.DetachXdp(port.Ifindex);
+    }
+
+    /// <summary>True if every frame redirected so far is through, or there is no forwarder that could hold one.</summary>
+    private bool TryBarrier()
+    {
+        try
+        {
+            _forwarder.Client?.Barrier();
+            return true;
+        }
+        catch (ForwarderGoneException)
+        {
+            return false;
+        }
+    }
+}

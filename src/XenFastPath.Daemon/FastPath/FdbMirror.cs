@@ -1,0 +1,285 @@
+// The FDB mirror: a thread that follows the kernel's forwarding database and keeps the fast path's two copies in step.
+using System.Collections.Concurrent;
+using Tmds.Linux;
+using XenFastPath.Dataplane;
+using XenFastPath.Interop;
+using XenFastPath.Netlink;
+using static Tmds.Linux.LibC;
+
+namespace XenFastPath.Daemon.FastPath;
+
+/// <summary>
+/// Follows learn, move, age-out and flush. Control's heartbeat is this thread's: it is written only when everything that the kernel
+/// had notified was applied. Other threads talk to it through <see cref="Run"/>.
+/// </summary>
+internal sealed unsafe class FdbMirror : IMirrorTables, IDisposable
+{
+    /// <summary>The longest sleep; an eighth of what makes the heartbeat stale.</summary>
+    private const int TickMs = (int)(Layout.ControlStaleNs / 1_000_000 / 8);
+
+    private const int MessagesPerDrain = 8192;
+
+    private readonly Rtnl _rtnl;
+    private readonly BpfMaps _maps;
+    private readonly NetlinkMonitor _monitor;
+    private readonly MirrorState _state;
+    private readonly Reaper _reaper;
+    private readonly ConcurrentQueue<Action> _commands = new();
+    private readonly int _wake;
+    private readonly Thread _thread;
+    private bool _stop;
+    private bool _needsResync;
+    private bool _isPublishing;
+    private long _resyncs;
+
+    /// <summary>Starts to listen; nothing is published before <see cref="Publish"/>.</summary>
+    public FdbMirror(BpfMaps maps, Reaper reaper)
+    {
+        _rtnl = new Rtnl();
+        _maps = maps;
+        _reaper = reaper;
+        _state = new MirrorState(this);
+        _monitor = new NetlinkMonitor(Interop.Netlink.NETLINK_ROUTE, [RtNetlink.RTNLGRP_NEIGH], receiveBufferBytes: 32 << 20);
+        Table = new MacTableWriter();
+        _wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        _thread = new Thread(Loop) { IsBackground = true, Name = "fdb-mirror" };
+        _thread.Start();
+    }
+
+    /// <summary>The forwarder's copy. Its descriptor may be passed on by any thread; its contents are this thread's.</summary>
+    public MacTableWriter Table { get; }
+
+    /// <summary>Called on the mirror's thread when the set of muted Networks changes.</summary>
+    public Action? MutedChanged { get; set; }
+
+    /// <summary>Does something on the mirror's thread, after everything notified so far has been applied; waits for it.</summary>
+    public void Run(Action<MirrorState> action)
+    {
+        using ManualResetEventSlim done = new();
+        Exception? failure = null;
+        _commands.Enqueue(() =>
+        {
+            try
+            {
+                action(_state);
+            }
+            catch (Exception e) when (e is NetlinkException or SystemCallException)
+            {
+                failure = e;
+            }
+
+            done.Set();
+        });
+        Wake();
+        done.Wait();
+        if (failure is not null)
+            throw failure;
+    }
+
+    /// <summary>Takes ports in, changes or removes them, and reads what lies on them. In force when this returns.</summary>
+    public void SetPorts(IReadOnlyList<MirrorPort> set, IReadOnlyList<int> remove) => Run(state =>
+    {
+        foreach (int ifindex in remove)
+            state.RemovePort(ifindex);
+        HashSet<int> bridges = [];
+        foreach (MirrorPort port in set)
+        {
+            if (state.SetPort(port))
+                bridges.Add(port.BridgeIfindex);
+        }
+
+        Resync([.. bridges]);
+    });
+
+    /// <summary>Returns when everything notified before the call is in force: the number of entries in the tables.</summary>
+    public int Sync()
+    {
+        int entries = 0;
+        Run(state => entries = state.EntryCount);
+        return entries;
+    }
+
+    /// <summary>From now on the program's table is written too; what an earlier daemon left in it is brought in line first.</summary>
+    public void Publish() => Run(state =>
+    {
+        ulong nowNs = Clock.NowNs();
+        foreach (ulong key in _maps.FdbKeys().Where(k => !state.Contains(k)))
+            _maps.DeleteFdb(key);
+        MacTable reader = Table.Reader;
+        foreach (ulong key in state.Keys)
+        {
+            if (reader.Lookup(key, reader.HashOf(key), out ulong word) == MacLookup.Found
+                && !(_maps.TryGetFdb(key, out FdbValue value) && value.Word == word && value.SuspectNs == 0))
+                _maps.TrySetFdb(key, word, nowNs);
+        }
+
+        _isPublishing = true;
+    });
+
+    /// <summary>Counters for <c>stats</c>.</summary>
+    public Dictionary<string, long> Counters()
+    {
+        Dictionary<string, long> counters = [];
+        Run(state =>
+        {
+            counters["entries"] = state.EntryCount;
+            counters["events"] = state.Events;
+            counters["moves"] = state.Moves;
+            counters["mutes"] = state.Mutes;
+            counters["table_full"] = state.TableFull;
+            counters["resyncs"] = _resyncs;
+        });
+        return counters;
+    }
+
+    bool IMirrorTables.TrySet(ulong key, ulong word)
+    {
+        // Forwarder's copy first: as soon as the program redirects, the forwarder must know where to.
+        if (Table.TrySet(key, word) && (!_isPublishing || _maps.TrySetFdb(key, word, Clock.NowNs())))
+            return true;
+        ((IMirrorTables)this).Remove(key);
+        return false;
+    }
+
+    void IMirrorTables.Remove(ulong key)
+    {
+        // The program's copy first; frames that it redirected already still need the other one, until the reaper says so.
+        _maps.DeleteFdb(key);
+        _reaper.Defer(key);
+    }
+
+    /// <summary>Reaper: removes keys from the forwarder's copy, unless they have come back meanwhile.</summary>
+    public void Reap(IReadOnlyList<ulong> keys) => Run(state =>
+    {
+        foreach (ulong key in keys)
+        {
+            if (!state.Contains(key))
+                Table.Remove(key);
+        }
+    });
+
+    public void Dispose()
+    {
+        Volatile.Write(ref _stop, true);
+        Wake();
+        _thread.Join();
+        _monitor.Dispose();
+        _rtnl.Dispose();
+        Table.Dispose();
+        close(_wake);
+    }
+
+    private void Loop()
+    {
+        pollfd* polled = stackalloc pollfd[2];
+        while (!Volatile.Read(ref _stop))
+        {
+            Progress progress = Drain();
+            if (progress == Progress.CaughtUp)
+                Volatile.Write(ref _maps.Heartbeats->ControlNs, Clock.NowNs());
+            RunCommands();
+            if (progress == Progress.More)
+                continue;
+            polled[0] = new pollfd { fd = _monitor.Fd, events = POLLIN };
+            polled[1] = new pollfd { fd = _wake, events = POLLIN };
+            poll(polled, 2, TickMs);
+            ulong count;
+            if (polled[1].revents != 0)
+                read(_wake, &count, sizeof(ulong));
+        }
+    }
+
+    private enum Progress
+    {
+        CaughtUp,
+        More,
+
+        /// <summary>netlink fails: no heartbeat until it works again, so that the program sends everything the kernel's way.</summary>
+        Failed,
+    }
+
+    /// <summary>Applies what the kernel has notified.</summary>
+    private Progress Drain()
+    {
+        try
+        {
+            Handler handler = new(_state, Clock.NowNs());
+            NetlinkDrain drained = _monitor.Drain(ref handler, MessagesPerDrain);
+            _state.Apply(Clock.NowNs());
+            _needsResync |= drained.Overrun || _state.UnmuteDue(Clock.NowNs());
+            if (_state.MutedChanged)
+                FollowMuted();
+            if (_needsResync && !drained.More)
+            {
+                _needsResync = false;
+                Resync(_state.BridgesToDump);
+                return Progress.More;   // what came in during the dump is newer than the dump
+            }
+
+            return drained.More ? Progress.More : Progress.CaughtUp;
+        }
+        catch (NetlinkException e)
+        {
+            Log.Error("fdb mirror: " + e.Message);
+            _needsResync = true;
+            return Progress.Failed;
+        }
+    }
+
+    /// <summary>Reads bridges anew. Changes that the kernel makes meanwhile are in the monitor's queue and are applied after.</summary>
+    private void Resync(int[] bridges)
+    {
+        if (bridges.Length == 0)
+            return;
+        _resyncs++;
+        _state.Apply(Clock.NowNs());
+        HashSet<ulong> unseen = _state.BeginResync(bridges);
+        foreach (int bridge in bridges)
+        {
+            foreach (FdbEntry entry in _rtnl.GetFdb(bridge))
+            {
+                _state.Take(entry, Clock.NowNs());
+                unseen.Remove(_state.KeyOf(entry));
+            }
+        }
+
+        _state.EndResync(unseen);
+        _state.Apply(Clock.NowNs());
+    }
+
+    private void FollowMuted()
+    {
+        _state.MutedChanged = false;
+        _monitor.MuteNeighbours(_state.MutedPorts.AsSpan(0, Math.Min(_state.MutedPorts.Length, NetlinkMonitor.MutedMax)));
+        MutedChanged?.Invoke();
+    }
+
+    private void RunCommands()
+    {
+        // Only what was queued when we began: a command that queues another must not starve the notifications.
+        for (int count = _commands.Count; count > 0 && _commands.TryDequeue(out Action? command); count--)
+        {
+            // Everything notified before the command was queued is in force before it runs.
+            while (Drain() == Progress.More)
+            {
+            }
+
+            command();
+        }
+    }
+
+    private void Wake()
+    {
+        ulong one = 1;
+        Libc.write(_wake, &one, sizeof(ulong));
+    }
+
+    private readonly struct Handler(MirrorState state, ulong nowNs) : INetlinkHandler
+    {
+        public void Handle(NetlinkMessage message)
+        {
+            if (FdbEntry.TryDecode(message, out FdbEntry entry))
+                state.Take(entry, nowNs);
+        }
+    }
+}

@@ -1,0 +1,44 @@
+// tcx programs that are not ours: frames on the fast path do not meet them.
+using XenFastPath.Interop;
+using static Tmds.Linux.LibC;
+
+namespace XenFastPath.Daemon.FastPath;
+
+/// <summary>Asks the kernel which programs hang on a device's tcx hooks (BPF_PROG_QUERY).</summary>
+internal static unsafe class ForeignPrograms
+{
+    private const int ProgramsMax = 64;
+    private const string OwnPolicy = "xfp_policy";
+
+    /// <summary>In words, such as "tcx program tracer (id 17)". Empty on kernels without tcx.</summary>
+    public static IReadOnlyList<string> On(int ifindex)
+    {
+        List<string> found = [];
+        uint* ids = stackalloc uint[ProgramsMax];
+        foreach (int hook in (int[])[LibBpf.BPF_TCX_INGRESS, LibBpf.BPF_TCX_EGRESS])
+        {
+            uint count = ProgramsMax, flags;
+            if (LibBpf.bpf_prog_query(ifindex, hook, 0, &flags, ids, &count) != 0)
+                continue;
+            for (uint i = 0; i < count; i++)
+            {
+                if (NameOf(ids[i]) is { } name && name != OwnPolicy)
+                    found.Add($"tcx program {name} (id {ids[i]})");
+            }
+        }
+
+        return found;
+    }
+
+    private static string? NameOf(uint id)
+    {
+        int fd = LibBpf.bpf_prog_get_fd_by_id(id);
+        if (fd < 0)
+            return null;
+        bpf_prog_info info = default;
+        uint length = (uint)sizeof(bpf_prog_info);
+        int error = LibBpf.bpf_obj_get_info_by_fd(fd, &info, &length);
+        close(fd);
+        return error != 0 ? null : System.Text.Encoding.ASCII.GetString(System.Runtime.InteropServices.MemoryMarshal.CreateReadOnlySpanFromNullTerminated(info.name));
+    }
+}

@@ -1,0 +1,55 @@
+// What happens to objects without our doing: devices vanish, are renamed, bridges are renamed. The desired state follows.
+using System.Collections.Immutable;
+using XenFastPath.Model;
+using XenFastPath.Netlink;
+
+namespace XenFastPath.Reconcile;
+
+/// <summary>Something that happened to an object; becomes a log line and an event.</summary>
+public sealed record Happening(string Kind, string Subject, string Message);
+
+/// <summary>Brings the desired state in line with what cannot be wished otherwise; pure.</summary>
+public static class Follow
+{
+    /// <summary>The state as it must be now, and what happened.</summary>
+    public static (HostState State, IReadOnlyList<Happening> Happenings) Devices(HostState state, Observed observed)
+    {
+        List<Happening> happenings = [];
+        foreach (Vif vif in state.Vifs)
+        {
+            LinkInfo? device = observed.DeviceOf(vif);
+            if (device is null)
+            {
+                // Its ifindex never comes back; a new device of this name may be another guest's.
+                state = state.Remove(vif);
+                happenings.Add(new Happening("vif.gone", vif.Device, $"the device is gone; unplugged from network {state.NetworkOf(vif.Network).Label}"));
+            }
+            else if (device.Name != vif.Device)
+            {
+                state = state.Change(vif with { Device = device.Name });
+                happenings.Add(new Happening("vif.renamed", device.Name, $"was {vif.Device}; stays in network {state.NetworkOf(vif.Network).Label}"));
+            }
+        }
+
+        foreach (Pif pif in state.Pifs)
+        {
+            if (observed.DeviceOf(pif) is not { } device || device.Name == pif.Device)
+                continue;
+            state = state.Change(pif with { Device = device.Name });
+            happenings.Add(new Happening("pif.renamed", device.Name, $"was {pif.Device}"));
+        }
+
+        foreach (Network network in state.Networks.Where(n => observed.Link(n.Bridge) is null))
+        {
+            LinkInfo? renamed = observed.Links.FirstOrDefault(l => l.Bridge is not null && l.Alias == Plan.MarkOf(network.Uuid));
+            if (renamed is null || state.Networks.Any(n => n.Bridge == renamed.Name))
+                continue;
+            state = state.Change(network with { Bridge = renamed.Name });
+            happenings.Add(new Happening("network.renamed", network.Label, $"its bridge {network.Bridge} is called {renamed.Name} now"));
+        }
+
+        ImmutableArray<DoomedBridge> doomed =
+            [.. state.Doomed.Where(d => observed.Links.Any(l => l.Bridge is not null && l.Alias == Plan.MarkOf(d.Network)))];
+        return (doomed.Length == state.Doomed.Length ? state : state with { Doomed = doomed }, happenings);
+    }
+}

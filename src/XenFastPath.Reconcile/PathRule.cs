@@ -1,0 +1,104 @@
+// Which path a port takes, and why: one rule table, read from top to bottom.
+using XenFastPath.Model;
+using XenFastPath.Netlink;
+
+namespace XenFastPath.Reconcile;
+
+/// <summary>A decision with its reason, which people read in <c>xfp show</c>.</summary>
+public readonly record struct PathDecision(PortPath Path, string Reason);
+
+/// <summary>Decides; depends on nothing but its arguments.</summary>
+public static class PathRule
+{
+    /// <summary>Largest MTU that one AF_XDP buffer carries, with Ethernet header and one VLAN tag.</summary>
+    public const int AfxdpMtuMax = 1774;
+
+    /// <summary>AF_XDP queues of one port.</summary>
+    public const int AfxdpQueuesMax = 8;
+
+    private const string NetbackBus = "xen-backend";
+
+    /// <summary>The path of a Network as a whole: what its ports get if nothing speaks against them.</summary>
+    public static PathDecision Decide(Network network, LinkInfo? bridge)
+    {
+        if (network.Datapath == Datapath.Bridge)
+            return Bridge("as set");
+        if (network.Datapath == Datapath.Auto)
+            return Bridge("auto means bridge until measurements say otherwise");
+        if (bridge?.Bridge is not { } data)
+            return Bridge("the bridge does not exist yet");
+        if (network.Mtu > AfxdpMtuMax)
+            return Bridge($"MTU {network.Mtu} is over the {AfxdpMtuMax} that one AF_XDP buffer carries");
+        if (data.VlanFiltering)
+            return Bridge("the bridge filters VLANs (vlan_filtering 1)");
+        if (data.AgeingTime == TimeSpan.Zero)
+            return Bridge("the bridge keeps no addresses (ageing_time 0)");
+        return new PathDecision(PortPath.Afxdp, "as set");
+    }
+
+    /// <summary>The path of one port of a Network whose own decision is <paramref name="network"/>.</summary>
+    public static PathDecision Decide(PathDecision network, LinkInfo port, bool isPif, Observed observed)
+    {
+        if (network.Path == PortPath.Bridge)
+            return network;
+        if (port.BridgePort is { } attributes && WhyNot(attributes) is { } attribute)
+            return Bridge(attribute);
+        if (!observed.Facts.TryGetValue(port.Index, out PortFacts? facts))
+            return Bridge("the device does not say what it can do");
+        if (WhyNot(port, facts, isPif) is { } device)
+            return Bridge(device);
+        bool isOurs = observed.FastPath.Ports.TryGetValue(port.Index, out PortSettings? settings) && settings.Path == PortPath.Afxdp;
+        if (port.Xdp.Mode != XdpMode.None && !isOurs)
+            return Bridge($"the device carries somebody else's XDP program (id {port.Xdp.ProgramId})");
+        if (observed.FastPath.Failures.TryGetValue(port.Index, out string? failure))
+            return Bridge(failure);
+        return new PathDecision(PortPath.Afxdp, network.Reason);
+    }
+
+    /// <summary>
+    /// What is in force, for people: while a port floods its Network's fast path rests, though everything stays attached.
+    /// </summary>
+    public static PathDecision InForce(PathDecision decision, Network network, IFastPath fastPath) =>
+        decision.Path == PortPath.Afxdp && fastPath.Muted.TryGetValue(network.Id, out string? flood) ? Bridge(flood) : decision;
+
+    /// <summary>Can the driver run the program itself? Kernels that do not say are asked by trying.</summary>
+    public static bool HasNativeXdp(PortFacts facts) =>
+        facts.Xdp is not { } xdp || (xdp.Features & (XdpFeatures.Basic | XdpFeatures.Redirect)) == (XdpFeatures.Basic | XdpFeatures.Redirect);
+
+    /// <summary>May its frames carry unfinished checksums? Those of everything that is fed by software.</summary>
+    public static bool MayBeUnfinished(LinkInfo port) => !IsHardware(port);
+
+    /// <summary>A device on a real bus, as opposed to one whose frames come from a guest or another namespace.</summary>
+    public static bool IsHardware(LinkInfo port) => port.Kind is null && port.ParentBusName is not (null or NetbackBus);
+
+    private static string? WhyNot(BridgePortData port)
+    {
+        if (port.Locked || port.MacAuthBypass)
+            return "the bridge port is locked (802.1X)";
+        if (!port.Learning)
+            return "learning is off on the bridge port";
+        if (port.NeighbourSuppress || port.ProxyArp || port.ProxyArpWifi)
+            return "the bridge answers ARP for the port (neigh_suppress or proxy_arp)";
+        return null;
+    }
+
+    private static string? WhyNot(LinkInfo port, PortFacts facts, bool isPif)
+    {
+        if (facts.Queues > AfxdpQueuesMax)
+            return $"{facts.Queues} receive queues; at most {AfxdpQueuesMax} (ethtool -L {port.Name} combined {AfxdpQueuesMax})";
+        if (facts.HidesTags)
+            return "the driver takes VLAN tags out of frames and cannot be told not to (rx-vlan-hw-parse fixed)";
+        // Where super-frames can arrive, a flow would change path with the size of its frames.
+        if (port.Kind == "veth")
+            return HasNativeXdp(facts) ? null : "veth without native XDP would deliver GSO frames";
+        if (port.Kind == "tun")
+            return port.Tun is { VnetHeader: false } ? null : "a tap with virtio headers delivers GSO frames";
+        if (port.ParentBusName == NetbackBus)
+            return "netback delivers the guest's GSO frames";
+        if (IsHardware(port))
+            return null;
+        return isPif ? $"a device of kind {port.Kind ?? "unknown"} is not carried by afxdp yet" : $"a {port.Kind ?? "device without a kind"} is no vif that afxdp knows";
+    }
+
+    private static PathDecision Bridge(string reason) => new(PortPath.Bridge, reason);
+}

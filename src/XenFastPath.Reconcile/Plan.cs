@@ -1,0 +1,184 @@
+// Plan.Diff(desired, observed): a pure function. Apply the plan, look again, and the next one is empty.
+using XenFastPath.Model;
+using XenFastPath.Netlink;
+
+namespace XenFastPath.Reconcile;
+
+/// <summary>What has to be done, in this order, and what cannot be done.</summary>
+public sealed record Plan(IReadOnlyList<PlanAction> Actions, IReadOnlyList<RefusalException> Problems)
+{
+    private const int EthernetHeaderBytes = 14;
+
+    /// <summary>A source must be seen by the kernel this many times within the ageing time.</summary>
+    private const int RefreshesPerAgeing = 4;
+
+    /// <summary>Nothing to do.</summary>
+    public bool IsEmpty => Actions.Count == 0;
+
+    /// <summary>
+    /// The steps from <paramref name="observed"/> to <paramref name="desired"/>. Nothing that we did not make is deleted: a bridge
+    /// goes only if it bears our mark, a port leaves a bridge only if we plugged it.
+    /// </summary>
+    public static Plan Diff(HostState desired, Observed observed)
+    {
+        Builder plan = new(desired, observed);
+        plan.ReleasePorts();
+        plan.DeleteBridges();
+        foreach (Network network in desired.Networks)
+            plan.Converge(network);
+        return plan.Build();
+    }
+
+    /// <summary>The mark on a bridge that we made for a Network (IFLA_IFALIAS).</summary>
+    public static string MarkOf(Guid network) => $"xenfastpath:{network}";
+
+    /// <summary>The address of a bridge without uplink: locally administered, the same after every reboot.</summary>
+    private static MacAddress AddressOf(Guid network)
+    {
+        Span<byte> bytes = stackalloc byte[16];
+        network.TryWriteBytes(bytes);
+        bytes[0] = 0x02;
+        return MacAddress.Read(bytes[..MacAddress.Size]);
+    }
+
+    private sealed class Builder(HostState desired, Observed observed)
+    {
+        private readonly List<PlanAction> _actions = [];
+        private readonly List<RefusalException> _problems = [];
+
+        public Plan Build() => new(_actions, _problems);
+
+        /// <summary>Ports that the fast path knows, because we plugged them, and that are not wanted any more.</summary>
+        public void ReleasePorts()
+        {
+            HashSet<int> wanted = [];
+            foreach (Vif vif in desired.Vifs)
+                wanted.Add(observed.DeviceOf(vif)?.Index ?? 0);
+            foreach (Pif pif in desired.Pifs.Where(p => p is { Network: not null, IsPlugged: true }))
+                wanted.Add(observed.DeviceOf(pif)?.Index ?? 0);
+            foreach ((int ifindex, PortSettings settings) in observed.FastPath.Ports.OrderBy(p => p.Key))
+            {
+                if (wanted.Contains(ifindex))
+                    continue;
+                LinkInfo? link = observed.Link(ifindex);
+                string device = link?.Name ?? $"ifindex {ifindex}";
+                if (link is not null && link.MasterIndex == settings.BridgeIfindex && link.MasterIndex != 0 && !StaysInBridge(link))
+                    _actions.Add(new DetachPort(device, ifindex, observed.Link(link.MasterIndex)?.Name ?? "its bridge"));
+                _actions.Add(new RemovePort(device, ifindex));
+            }
+        }
+
+        public void DeleteBridges()
+        {
+            foreach (DoomedBridge doomed in desired.Doomed)
+            {
+                LinkInfo? bridge = observed.Links.FirstOrDefault(l => l.Bridge is not null && l.Alias == MarkOf(doomed.Network));
+                if (bridge is not null)
+                    _actions.Add(new DeleteBridge(bridge.Name, bridge.Index));
+            }
+        }
+
+        public void Converge(Network network)
+        {
+            LinkInfo? named = observed.Link(network.Bridge);
+            LinkInfo? bridge = observed.BridgeOf(network);
+            if (named is not null && bridge is null)
+            {
+                _problems.Add(new RefusalException(network.Bridge, $"exists and is no bridge but a {named.Kind ?? "network card"}"));
+                return;
+            }
+
+            Pif? pif = desired.PifOf(network) is { IsPlugged: true } plugged ? plugged : null;
+            LinkInfo? pifDevice = pif is null ? null : observed.DeviceOf(pif);
+            if (bridge is null)
+                _actions.Add(new CreateBridge(network, pifDevice?.Address ?? AddressOf(network.Uuid)));
+            PathDecision path = PathRule.Decide(network, bridge);
+            // The uplink and the guests first: a bridge's MTU follows its ports'.
+            List<(LinkInfo Device, bool IsPif)> ports = [];
+            if (pif is not null && Found(pifDevice, pif.Device))
+                ports.Add((pifDevice!, true));
+            foreach (Vif vif in desired.VifsOf(network))
+            {
+                LinkInfo? device = observed.DeviceOf(vif);
+                if (Found(device, vif.Device))
+                    ports.Add((device!, false));
+            }
+
+            bool anyFast = ports.Any(p => PathRule.Decide(path, p.Device, p.IsPif, observed).Path == PortPath.Afxdp);
+            foreach ((LinkInfo device, bool isPif) in ports)
+                ConvergePort(network, bridge, path, device, isPif, anyFast);
+            if (bridge is not null && bridge.Mtu != network.Mtu)
+                _actions.Add(new SetMtu(bridge.Name, bridge.Index, network.Mtu));
+            if (bridge is { IsUp: false })
+                _actions.Add(new SetUp(bridge.Name, bridge.Index));
+        }
+
+        private void ConvergePort(Network network, LinkInfo? bridge, PathDecision path, LinkInfo device, bool isPif, bool anyFast)
+        {
+            bool isAttached = bridge is not null && device.MasterIndex == bridge.Index;
+            if (!isAttached && device.MasterIndex != 0 && !IsOurBridge(device.MasterIndex))
+            {
+                _problems.Add(new RefusalException(device.Name, $"is in {observed.Link(device.MasterIndex)?.Name ?? "another bridge"}, not in {network.Bridge}"));
+                return;
+            }
+
+            if (device.Mtu != network.Mtu)
+                _actions.Add(new SetMtu(device.Name, device.Index, network.Mtu));
+            PathDecision decision = PathRule.Decide(path, device, isPif, observed);
+            if (decision.Path == PortPath.Afxdp && observed.Facts.TryGetValue(device.Index, out PortFacts? facts) && facts.StripsTags)
+                _actions.Add(new KeepTags(device.Name, device.Index));
+            // The policy hook goes in before the port does, so that there is no moment without it.
+            PortSettings settings = SettingsOf(network, bridge, device, isPif, isAttached ? decision.Path : PortPath.Bridge, isAttached, anyFast);
+            if (!observed.FastPath.Ports.TryGetValue(device.Index, out PortSettings? inForce) || inForce != settings)
+                _actions.Add(new ConfigurePort(device.Name, device.Index, network.Label, settings));
+            if (!isAttached && device.MasterIndex != 0)
+                _actions.Add(new DetachPort(device.Name, device.Index, observed.Link(device.MasterIndex)!.Name));
+            if (!isAttached)
+                _actions.Add(new AttachPort(device.Name, device.Index, network.Bridge));
+            if (!device.IsUp)
+                _actions.Add(new SetUp(device.Name, device.Index));
+        }
+
+        private PortSettings SettingsOf(Network network, LinkInfo? bridge, LinkInfo device, bool isPif, PortPath path, bool isAttached, bool anyFast)
+        {
+            observed.Facts.TryGetValue(device.Index, out PortFacts? facts);
+            BridgeData? data = bridge?.Bridge;
+            TimeSpan ageing = data?.AgeingTime ?? TimeSpan.FromSeconds(300);
+            if (data is { Stp: true } && data.ForwardDelay > TimeSpan.Zero && data.ForwardDelay < ageing)
+                ageing = data.ForwardDelay;     // what the kernel ages by after a topology change
+            return new PortSettings
+            {
+                NetworkId = network.Id,
+                BridgeIfindex = bridge?.Index ?? 0,
+                Path = path,
+                DropsTags = !isPif,
+                IsPhysical = isPif,
+                MayBeUnfinished = PathRule.MayBeUnfinished(device),
+                IsForwarding = isAttached && bridge!.IsUp && device.BridgePort is { State: BridgePortState.Forwarding },
+                IsIsolated = device.BridgePort is { Isolated: true },
+                IsWatched = anyFast && path == PortPath.Bridge,
+                FrameBytesMax = network.Mtu + EthernetHeaderBytes,
+                RefreshInterval = ageing / RefreshesPerAgeing,
+                Queues = facts?.Queues ?? 1,
+                HasNativeXdp = facts is not null && PathRule.HasNativeXdp(facts),
+                MayZeroCopy = facts is not null && (facts.Xdp is not { } xdp || (xdp.Features & XdpFeatures.ZeroCopy) != 0),
+                HasZeroCopyChecksum = facts?.Xdp is { } known && (known.XskFeatures & XskFeatures.TransmitChecksum) != 0,
+            };
+        }
+
+        private bool Found(LinkInfo? device, string name)
+        {
+            if (device is null)
+                _problems.Add(new RefusalException(name, "the device is missing"));
+            return device is not null;
+        }
+
+        /// <summary>A PIF that was in its bridge before us stays there when its Network goes.</summary>
+        private bool StaysInBridge(LinkInfo link) =>
+            desired.Pifs.Any(p => p is { WasInBridge: true, Network: null } && observed.DeviceOf(p)?.Index == link.Index);
+
+        /// <summary>A bridge of one of our Networks, which a moving port may leave.</summary>
+        private bool IsOurBridge(int ifindex) =>
+            observed.Link(ifindex) is { } bridge && desired.Networks.Any(n => n.Bridge == bridge.Name);
+    }
+}
