@@ -1,0 +1,145 @@
+using System.Text.Json;
+using XenFastPath.Api;
+using XenFastPath.KernelTests.Lab;
+
+namespace XenFastPath.KernelTests;
+
+/// <summary>Either process is killed or stopped under a 1 kHz ping: connectivity stays.</summary>
+public sealed class FailureTests
+{
+    private const int SIGKILL = 9, SIGCONT = 18, SIGSTOP = 19;
+
+    [Theory]
+    [InlineData("forwarder", SIGKILL, 6, 20)]
+    [InlineData("forwarder", SIGKILL, 64, 20)]
+    [InlineData("forwarder", SIGSTOP, 6, 200)]
+    [InlineData("forwarder", SIGSTOP, 64, 200)]
+    [InlineData("control", SIGKILL, 6, 20)]
+    [InlineData("control", SIGKILL, 64, 20)]
+    [InlineData("control", SIGSTOP, 6, 200)]
+    [InlineData("control", SIGSTOP, 64, 200)]
+    public void Connectivity_stays(string victim, int signal, int ports, int lostMsMax)
+    {
+        using Lab.Lab lab = new(guests: ports);
+        lab.CreateNetwork("lan", "afxdp");
+        lab.PlugAll("lan", "afxdp");
+        Guest a = lab.Guests[0], b = lab.Guests[1];
+        a.AddAddress();
+        b.AddAddress();
+        a.Netns.Run("ping", "-c", "2", "-i", "0.2", b.Ip);
+        lab.Sync();
+        int forwarder = lab.Show().Forwarder.Pid!.Value;
+        int pid = victim == "forwarder" ? forwarder : lab.Daemon!.Id;
+        using Prober prober = new(a, b, count: 6000);
+        Tool.Eventually(() => prober.Sent > 1500, "requests run");
+        Lab.Lab.Signal(pid, signal);
+        (int lost, int longestMs) = prober.Finish();
+        TestContext.Current.SendDiagnosticMessage(
+            $"{victim} {(signal == SIGKILL ? "killed" : "stopped")}, {ports} ports: {lost} of 6000 replies lost, {longestMs} ms at a stretch");
+        Assert.True(lost <= lostMsMax, $"{lost} replies lost at 1 kHz; at most {lostMsMax} are allowed");
+        if (signal == SIGSTOP)
+            Lab.Lab.Signal(pid, SIGCONT);
+        if (victim == "control" && signal == SIGKILL)
+        {
+            lab.Daemon!.WaitForExit();
+            lab.StartDaemon();
+            Assert.Equal(forwarder, lab.Show().Forwarder.Pid);      // it was left running and is attached to
+        }
+
+        // Everything is on the fast path again, with every port, and its counters show it.
+        Tool.Eventually(() => lab.Show().Forwarder is { State: "running" } f && f.Ports == ports, "the forwarder serves all ports again", 60);
+        lab.WaitForPath("lan", "afxdp");
+        Assert.Equal(victim == "forwarder" && signal == SIGKILL, lab.Show().Forwarder.Pid != forwarder);
+        a.Netns.Run("ping", "-c", "1", b.Ip);
+        lab.Sync();
+        long before = lab.VifOf(a).Counters!.FastRxFrames;
+        Assert.Contains("500 received", a.Netns.Run("ping", "-q", "-i", "0.002", "-c", "500", b.Ip));
+        Assert.True(lab.VifOf(a).Counters!.FastRxFrames - before > 490, "the fast path did not come back");
+        HostileTests.AssertSound(lab);
+    }
+
+    [Fact]
+    public void After_a_stop_no_stale_frame_is_sent()
+    {
+        using Lab.Lab lab = new(guests: 3);
+        lab.CreateNetwork("lan", "afxdp");
+        lab.PlugAll("lan", "afxdp");
+        Guest a = lab.Guests[0], b = lab.Guests[1];
+        foreach (Guest guest in lab.Guests)
+            guest.Socket.Send(ComparisonTests.Frame("ff:ff:ff:ff:ff:ff", guest.Mac, 0));
+        lab.Sync();
+        int pid = lab.Show().Forwarder.Pid!.Value;
+        long stale = 0;
+        for (int round = 0; round < 10; round++)
+        {
+            // A stream of numbered frames runs; the forwarder is stopped in the middle of it, then the stream ends.
+            using CancellationTokenSource stop = new();
+            int number = 0;
+            Thread stream = new(() =>
+            {
+                while (!stop.IsCancellationRequested)
+                    a.Socket.Send(ComparisonTests.Ipv4(b.Mac, a.Mac, 1, [8, 0, 0, 0, .. BitConverter.GetBytes(++number)]));
+            });
+            stream.Start();
+            Tmds.Linux.LibC.usleep(50_000);
+            Lab.Lab.Signal(pid, SIGSTOP);
+            Tmds.Linux.LibC.usleep(500_000);
+            stop.Cancel();
+            stream.Join();
+            // By now every frame went the kernel's way or waits in a ring. What comes out after SIGCONT is stale.
+            b.Socket.Collect(_ => false, int.MaxValue, quietMs: 200);
+            b.Socket.Clear();
+            Lab.Lab.Signal(pid, SIGCONT);
+            stale += b.Socket.Collect(f => f[12] == 8 && f[13] == 0, int.MaxValue, quietMs: 200).Count;
+            Tool.Eventually(() => lab.Show().Forwarder.State == "running", "the forwarder runs again");
+        }
+
+        Assert.True(lab.Counter(a.Vif, "fwd_drop_stale") > 0, "nothing waited in the rings: the test tested nothing");
+        Assert.True(lab.Stats().Loop["stalls"] >= 10);
+        Assert.Equal(0, stale);
+        HostileTests.AssertSound(lab);
+    }
+
+    [Fact]
+    public void A_restart_of_the_daemon_keeps_objects_bridges_and_traffic()
+    {
+        using Lab.Lab lab = new(guests: 3);
+        Guest world = lab.AddWorld();
+        NetworkInfo before = lab.CreateNetwork("xenbr0", "afxdp", pif: "eth0");
+        lab.PlugAll("xenbr0", "afxdp");
+        before = lab.Network("xenbr0");
+        Guest a = lab.Guests[0];
+        a.AddAddress();
+        world.AddAddress();
+        a.Netns.Run("ping", "-c", "2", "-i", "0.2", world.Ip);
+        lab.Sync();
+        string links = Links(lab);
+        int forwarder = lab.Show().Forwarder.Pid!.Value;
+        foreach (int signal in new[] { 15, SIGKILL, 15 })
+        {
+            using Prober prober = new(a, world, count: 4000);
+            Tool.Eventually(() => prober.Sent > 500, "requests run");
+            lab.EndDaemon(signal);
+            lab.StartDaemon();
+            Assert.Equal(0, prober.Finish().Lost);
+            NetworkInfo after = lab.Network("xenbr0");
+            Assert.Equal(before.Uuid, after.Uuid);
+            Assert.Equal(before.BridgeIfindex, after.BridgeIfindex);
+            Assert.Equal(before.Pif!.Uuid, after.Pif!.Uuid);
+            Assert.Equal(before.Vifs.Select(v => (v.Uuid, v.Ifindex)), after.Vifs.Select(v => (v.Uuid, v.Ifindex)));
+            Assert.Equal(links, Links(lab));
+            Assert.Equal(forwarder, lab.Show().Forwarder.Pid);
+            lab.WaitForPath("xenbr0", "afxdp");
+        }
+    }
+
+    /// <summary>What would differ if a bridge were rebuilt, a port moved or a program detached.</summary>
+    private static string Links(Lab.Lab lab)
+    {
+        JsonElement links = JsonDocument.Parse(lab.Dom0.Run("ip", "-details", "-json", "link", "show")).RootElement;
+        return string.Join('\n', links.EnumerateArray().Select(l => string.Join(' ', Word(l, "ifindex"), Word(l, "ifname"), Word(l, "master"), Word(l, "ifalias"),
+            Word(l, "address"), l.TryGetProperty("xdp", out JsonElement xdp) ? "xdp mode " + Word(xdp, "mode") : "")));
+
+        static string Word(JsonElement e, string name) => e.TryGetProperty(name, out JsonElement value) ? value.ToString() : "-";
+    }
+}
