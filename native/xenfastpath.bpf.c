@@ -26,6 +26,7 @@
 #include "xenfastpath.h"
 
 typedef __u64 u64;
+typedef __s64 s64;
 typedef __u32 u32;
 typedef __u16 u16;
 typedef __u8 u8;
@@ -217,21 +218,27 @@ static __always_inline struct xfp_fdb_value *known_source(u64 word, u32 id, cons
 	return source;
 }
 
+/* Control writes CLOCK_MONOTONIC, the program reads its last tick: a time may lie a little ahead of now. */
+static __always_inline s64 since(u64 now, u64 then)
+{
+	return (s64)(now - then);
+}
+
 static __always_inline int is_suspect(const struct xfp_fdb_value *value, u64 now)
 {
-	return value->suspect_ns && now - value->suspect_ns < XFP_SUSPECT_NS;
+	return value->suspect_ns && since(now, value->suspect_ns) < (s64)XFP_SUSPECT_NS;
 }
 
 /* Must one frame of this source go the kernel's way now, so that the kernel's entry does not age out? */
 static __always_inline int refresh_due(struct xfp_fdb_value *source, const struct xfp_port *port, u64 now)
 {
-	u64 quiet = now - source->seen_ns;
-	u64 since = now - source->passed_ns;
+	s64 quiet = since(now, source->seen_ns);
+	s64 passed = since(now, source->passed_ns);
 
 	if (source->seen_ns != now)		/* one store per tick, not one per frame */
 		source->seen_ns = now;
 	/* Rather in a pause, where no earlier frame can still be in the forwarder; at twice the interval in any case. */
-	return since > port->refresh_ns && (quiet >= XFP_QUIET_NS || since > 2 * port->refresh_ns);
+	return passed > (s64)port->refresh_ns && (quiet >= (s64)XFP_QUIET_NS || passed > 2 * (s64)port->refresh_ns);
 }
 
 /* Where the destination lies: XFP_C_TO_FORWARDER or why not. */
@@ -295,16 +302,16 @@ static __always_inline u32 classify(const struct xfp_port *port, u32 id, void *d
 	return why;
 }
 
-/* Are both processes alive? 0 or the reason for PASS. Clocks differ by a tick, so the differences are signed. */
+/* Are both processes alive? 0 or the reason for PASS. */
 static __always_inline u32 stale(const struct xfp_port *port, u64 now)
 {
 	u32 zero = 0;
 	struct xfp_heartbeat *beat = bpf_map_lookup_elem(&xfp_heartbeats, &zero);
 
-	if (!beat || (__s64)(now - beat->control_ns) > (__s64)XFP_CONTROL_STALE_NS)
+	if (!beat || since(now, beat->control_ns) > (s64)XFP_CONTROL_STALE_NS)
 		return XFP_C_PASS_CONTROL_STALE;
 	if (!beat->forwarder_up ||
-	    (__s64)(now - beat->worker[port->worker & (XFP_WORKERS_MAX - 1)].ns) > (__s64)XFP_FORWARDER_STALE_NS)
+	    since(now, beat->worker[port->worker & (XFP_WORKERS_MAX - 1)].ns) > (s64)XFP_FORWARDER_STALE_NS)
 		return XFP_C_PASS_FORWARDER_STALE;
 	return 0;
 }

@@ -1,8 +1,8 @@
 # Sourced by build.sh, quickstart.sh and tests/run.sh: the Debian packages each needs, and how to get them.
 # shellcheck shell=bash disable=SC2034
 BUILD_PACKAGES=(clang libbpf-dev zlib1g-dev gcc libc6-dev)
-DEMO_PACKAGES=(iproute2 iputils-ping iperf3 bridge-utils ethtool)
-TEST_PACKAGES=(iproute2 iputils-ping iperf3 bridge-utils ethtool nftables tcpdump python3-scapy)
+DEMO_PACKAGES=(iproute2 iputils-ping iperf3 bridge-utils ethtool procps)
+TEST_PACKAGES=("${DEMO_PACKAGES[@]}" nftables bpftool)
 
 # install_missing PACKAGE...: installs those that dpkg does not know as installed; quiet when there are none.
 install_missing() {

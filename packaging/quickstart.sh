@@ -95,12 +95,11 @@ forwarder=$(xfp --json show | sed -n 's/.*"forwarder":{"state":"running","pid":\
 echo "xenfastpathd is pid $daemon, xenfastpath-forwarder pid $forwarder"
 
 say "An external Network on eth0, asked to use AF_XDP, and a private one"
-set -x
-xfp network create xenbr0 --pif eth0 --datapath afxdp
-xfp network create private --datapath afxdp
-for n in 1 2 3; do xfp vif plug vif$n.0 --network xenbr0; done
-for n in 4 5; do xfp vif plug vif$n.0 --network private; done
-{ set +x; } 2>/dev/null
+show_xfp() { echo "# xfp $*"; xfp "$@"; }
+show_xfp network create xenbr0 --pif eth0 --datapath afxdp
+show_xfp network create private --datapath afxdp
+for n in 1 2 3; do show_xfp vif plug vif$n.0 --network xenbr0; done
+for n in 4 5; do show_xfp vif plug vif$n.0 --network private; done
 
 # Waits for the event, not for a time: every port must forward.
 forwarding() { [ "$(xfp --json vif list | grep -o '"state":"forwarding"' | wc -l)" = 5 ]; }
@@ -134,8 +133,11 @@ echo "checksum errors at all receivers: $errors"
 
 say "brctl show"
 xfp brctl show
-say "xfp show"
+say "xfp show, while a guest pings the world"
+in_guest g3 ping -q -i 0.002 -c 500 10.99.0.254 >/dev/null &
+ping=$!
 xfp show
+wait $ping
 say "The forwarding database"
 xfp fdb list
 say "Frames by path"
@@ -145,14 +147,15 @@ xfp --json stats | tr '{' '\n' | sed -n 's/^"device":"\([^"]*\)","network":"\([^
 		END { if (fast < 1000) { print "the afxdp path has carried no frames"; exit 1 } }'
 
 say "Kill the forwarder (SIGKILL) under a 1 kHz ping"
-in_guest g1 ping -q -i 0.001 -c 4000 10.99.0.2 >"$lab/ping" &
+in_guest g1 ping -D -i 0.001 -c 4000 10.99.0.2 >"$lab/ping" &
 ping=$!
 read -rt 1.5 <> <(:) || true
 kill -KILL "$forwarder"
 wait $ping || true
 sent=$(awk '/transmitted/ { print $1 }' "$lab/ping")
 received=$(awk '/transmitted/ { print $4 }' "$lab/ping")
-echo "replies lost: $((sent - received)) of $sent"
+gap=$(awk -F'[][]' '/bytes from/ { if (last && $2 - last > gap) gap = $2 - last; last = $2 } END { printf "%d", gap * 1000 }' "$lab/ping")
+echo "replies lost: $((sent - received)) of $sent, longest time without a reply: $gap ms"
 [ $((sent - received)) -le 200 ]
 for _ in $(seq 200); do
 	forwarder=$(xfp --json show | sed -n 's/.*"forwarder":{"state":"running","pid":\([0-9]*\).*/\1/p')

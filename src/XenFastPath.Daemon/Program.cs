@@ -72,7 +72,7 @@ internal static class Program
         using GenericNetlink generic = new();
         using NftablesClient nftables = new();
         using FastPathManager fastPath = new(options.Bpffs, options.RunDir, options.Forwarder, rtnl);
-        Observer observer = new(rtnl, generic, new Bypass(rtnl, nftables, ForeignPrograms.On), fastPath);
+        Observer observer = new(rtnl, generic, new Bypass(rtnl, nftables, ForeignPrograms.On), fastPath, NetworkNamespace.Inode);
         using Controller controller = new(new StateFile(options.StateDir, SyncDirectory), rtnl, generic, fastPath, observer, new EventHub());
         using LinkWatch watch = new(controller.Poke);
         controller.Start();

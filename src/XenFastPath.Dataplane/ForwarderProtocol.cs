@@ -97,19 +97,6 @@ public struct ForwarderMessage
     public ulong NetnsInode;
 }
 
-/// <summary>Which network namespace this process lives in.</summary>
-public static class Netns
-{
-    /// <summary>The inode of /proc/self/ns/net, whose link reads "net:[4026531840]".</summary>
-    public static ulong Inode { get; } = Read();
-
-    private static ulong Read()
-    {
-        string target = new FileInfo("/proc/self/ns/net").LinkTarget ?? "net:[0]";
-        return ulong.Parse(target.AsSpan(5, target.Length - 6), System.Globalization.CultureInfo.InvariantCulture);
-    }
-}
-
 /// <summary>Sends and receives <see cref="ForwarderMessage"/>s with file descriptors (unix(7), SCM_RIGHTS). Allocates nothing.</summary>
 public static unsafe class ForwarderChannel
 {

@@ -124,7 +124,7 @@ internal sealed unsafe class Manager(ControlSocket socket, ForwarderMemory memor
         reply.Pid = Environment.ProcessId;
         reply.Bytes = CounterMemory.Bytes;
         reply.Count = _path?.PortCount ?? 0;
-        reply.NetnsInode = Netns.Inode;
+        reply.NetnsInode = NetworkNamespace.Inode;
         reply.MapId = _xskMap >= 0 ? MapId(_xskMap) : 0;
         ForwarderChannel.Send(_control, reply, [memory.Counters.Fd, memory.Lifeline.Fd]);
         for (uint id = 1; _path is not null && id < Layout.PortsMax; id++)

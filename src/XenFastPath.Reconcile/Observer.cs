@@ -1,21 +1,19 @@
 // Looks at the machine: dumps the links, asks the drivers of ports that want a fast path, finds the filters.
-using System.Globalization;
 using XenFastPath.Model;
 using XenFastPath.Netlink;
 
 namespace XenFastPath.Reconcile;
 
 /// <summary>Reads what <see cref="Plan.Diff"/> compares with. Not thread-safe.</summary>
-public sealed class Observer(Rtnl rtnl, GenericNetlink generic, Bypass bypass, IFastPath fastPath)
+public sealed class Observer(Rtnl rtnl, GenericNetlink generic, Bypass bypass, IFastPath fastPath, ulong netnsInode)
 {
     private readonly string _bootId = File.ReadAllText("/proc/sys/kernel/random/boot_id").Trim();
-    private readonly ulong _netns = NetnsInode();
 
     /// <summary>One look. What cannot be read of a device that vanishes meanwhile is missing; its event brings the next look.</summary>
     public Observed Look(HostState desired)
     {
         List<LinkInfo> links = rtnl.GetLinks();
-        Observed bare = new(links, _bootId, _netns, new Dictionary<int, PortFacts>(), new Dictionary<string, IReadOnlyList<string>>(), fastPath);
+        Observed bare = new(links, _bootId, netnsInode, new Dictionary<int, PortFacts>(), new Dictionary<string, IReadOnlyList<string>>(), fastPath);
         Dictionary<int, PortFacts> facts = [];
         List<LinkInfo> bridges = [];
         foreach (Network network in desired.Networks.Where(n => n.Datapath != Datapath.Bridge))
@@ -30,7 +28,7 @@ public sealed class Observer(Rtnl rtnl, GenericNetlink generic, Bypass bypass, I
         }
 
         IReadOnlyDictionary<string, IReadOnlyList<string>> filters = bridges.Count == 0 ? bare.Bypassed : bypass.Find(bridges, links);
-        return new Observed(links, _bootId, _netns, facts, filters, fastPath);
+        return new Observed(links, _bootId, netnsInode, facts, filters, fastPath);
     }
 
     private PortFacts FactsOf(LinkInfo device)
@@ -45,12 +43,5 @@ public sealed class Observer(Rtnl rtnl, GenericNetlink generic, Bypass bypass, I
 
         int queues = channels is null ? 0 : channels.Combined + channels.Rx;
         return new PortFacts(GenericNetlink.GetDriver(device.Name)?.Name, generic.GetNetdev(device.Index), queues > 0 ? queues : 1, fixedOn, strips && !fixedOn);
-    }
-
-    /// <summary>The namespace's identity is the inode of its file: "net:[4026531840]".</summary>
-    private static ulong NetnsInode()
-    {
-        string target = new FileInfo("/proc/self/ns/net").LinkTarget ?? "net:[0]";
-        return ulong.Parse(target.AsSpan(5, target.Length - 6), CultureInfo.InvariantCulture);
     }
 }

@@ -90,7 +90,7 @@ public static class PathRule
             return "the driver takes VLAN tags out of frames and cannot be told not to (rx-vlan-hw-parse fixed)";
         // Where super-frames can arrive, a flow would change path with the size of its frames.
         if (port.Kind == "veth")
-            return HasNativeXdp(facts) ? null : "veth without native XDP would deliver GSO frames";
+            return HasNativeXdp(facts) ? null : "native XDP is off (has the veth fewer receive queues than its peer has transmit queues?); without it GSO frames come in";
         if (port.Kind == "tun")
             return port.Tun is { VnetHeader: false } ? null : "a tap with virtio headers delivers GSO frames";
         if (port.ParentBusName == NetbackBus)

@@ -151,15 +151,12 @@ public sealed class HostileTests
         byte[] frame = ComparisonTests.Frame("02:00:00:00:0f:0f", flooder.Mac, 0);
         while (!ping.HasExited)
         {
-            for (int i = 0; i < 100; i++, flooded++)
-            {
-                BitConverter.TryWriteBytes(frame.AsSpan(8), flooded);
-                flooder.Socket.Send(frame);
-            }
+            flooder.Socket.SendFromManySources(frame, ref flooded, 256);
         }
 
         double perSecond = flooded / watch.Elapsed.TotalSeconds;
-        Assert.True(perSecond > 50_000, $"only {perSecond:f0} new addresses a second: no flood");
+        TestContext.Current.SendDiagnosticMessage($"{perSecond:f0} new source addresses a second");
+        Assert.True(perSecond > 100_000, $"only {perSecond:f0} new addresses a second: no flood");
         Assert.Contains($"{pings} received", ping.StandardOutput.ReadToEnd());
         Tool.Eventually(() => lab.Network("bad").Path == "bridge", "the flooded network rests");
         Assert.Contains("floods", lab.Network("bad").PathReason);

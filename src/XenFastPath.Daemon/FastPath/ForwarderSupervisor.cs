@@ -12,6 +12,7 @@ namespace XenFastPath.Daemon.FastPath;
 internal sealed unsafe class ForwarderSupervisor(string runDir, BpfMaps maps, string? binary) : IDisposable
 {
     private ForwarderClient? _client;
+    private int _starts;
 
     /// <summary>Told on a watch thread, after the flag is down, that the forwarder has died.</summary>
     public Action? Died { get; set; }
@@ -22,6 +23,7 @@ internal sealed unsafe class ForwarderSupervisor(string runDir, BpfMaps maps, st
     /// <summary>The latest forwarder, connected or not; its counters can be read.</summary>
     public ForwarderClient? Latest => _client;
 
+    /// <summary>Forwarders that this daemon started in the place of another.</summary>
     public long Restarts { get; private set; }
 
     /// <summary>Age of the oldest heartbeat of the forwarder's threads, ns.</summary>
@@ -42,7 +44,7 @@ internal sealed unsafe class ForwarderSupervisor(string runDir, BpfMaps maps, st
         _client?.Dispose();
         _client = null;
         ForwarderClient? client = ForwarderClient.TryConnect(runDir, out bool isOtherVersion);
-        if (client is not null && ((client.MapId != 0 && client.MapId != maps.XsksId) || client.NetnsInode != Netns.Inode))
+        if (client is not null && ((client.MapId != 0 && client.MapId != maps.XsksId) || client.NetnsInode != NetworkNamespace.Inode))
         {
             // It works with maps that are no longer pinned, or with other devices: nothing can be redirected to it.
             Log.Info($"forwarder: pid {client.Pid} serves other maps or another network namespace; replacing it");
@@ -94,7 +96,8 @@ internal sealed unsafe class ForwarderSupervisor(string runDir, BpfMaps maps, st
             throw new FastPathException($"cannot start {path}: {e.Message}");
         }
 
-        Restarts++;
+        if (_starts++ > 0)
+            Restarts++;
         // It says "ready" when it listens; end of file means that it has gone, with its reason on stderr.
         if (process.StandardOutput.ReadLine() != "ready")
             throw new FastPathException($"{path} did not start; its reason stands above");

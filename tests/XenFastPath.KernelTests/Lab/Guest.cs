@@ -133,6 +133,36 @@ internal sealed unsafe partial class PacketSocket : IDisposable
         }
     }
 
+    /// <summary>Sends copies of a frame, each from another source address: 02:xx:xx:xx:xx:fe with a running number.</summary>
+    public void SendFromManySources(ReadOnlySpan<byte> frame, ref int number, int count)
+    {
+        const int batch = 64, sourceOffset = 6;
+        byte* copies = stackalloc byte[batch * frame.Length];
+        iovec* vectors = stackalloc iovec[batch];
+        Message* messages = stackalloc Message[batch];
+        for (int i = 0; i < batch; i++)
+        {
+            frame.CopyTo(new Span<byte>(copies + i * frame.Length, frame.Length));
+            vectors[i] = new iovec { iov_base = copies + i * frame.Length, iov_len = frame.Length };
+            messages[i] = default;
+            messages[i].Header.msg_iov = vectors + i;
+            messages[i].Header.msg_iovlen = 1;
+        }
+
+        for (int sent = 0; sent < count; sent += batch)
+        {
+            for (int i = 0; i < batch; i++)
+            {
+                byte* source = copies + i * frame.Length + sourceOffset;
+                source[0] = 2;
+                *(int*)(source + 1) = number++;
+                source[5] = 0xfe;
+            }
+
+            sendmmsg(_fd, messages, batch, 0);
+        }
+    }
+
     /// <summary>struct mmsghdr.</summary>
     [StructLayout(LayoutKind.Sequential)]
     private struct Message

@@ -18,13 +18,12 @@ internal sealed class Lab : IDisposable
     private readonly string _folder = Directory.CreateTempSubdirectory("xfp-lab-").FullName;
     private readonly List<IDisposable> _parts = [];
     private readonly List<Process> _processes = [];
-    private readonly string _bpffs;
     private ApiClient? _client;
 
     public Lab(int guests = 3, bool startDaemon = true)
     {
         Prefix = $"xfp{Environment.ProcessId}-{Interlocked.Increment(ref s_count)}-";
-        _bpffs = Path.Combine(_folder, "bpf");
+        Bpffs = Path.Combine(_folder, "bpf");
         Dom0 = new Netns(Prefix + "dom0");
         try
         {
@@ -42,9 +41,9 @@ internal sealed class Lab : IDisposable
         _parts.Add(Dom0);
         // What a dom0 has set: bridged frames do not visit the host's iptables.
         Dom0.Run("sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=0", "net.bridge.bridge-nf-call-ip6tables=0", "net.bridge.bridge-nf-call-arptables=0");
-        Directory.CreateDirectory(_bpffs);
+        Directory.CreateDirectory(Bpffs);
         Directory.CreateDirectory(RunDir);
-        Tool.Run("mount", "-t", "bpf", "bpf", _bpffs);
+        Tool.Run("mount", "-t", "bpf", "bpf", Bpffs);
         for (int i = 1; i <= guests; i++)
             AddGuest();
         if (startDaemon)
@@ -62,6 +61,8 @@ internal sealed class Lab : IDisposable
     public string RunDir => Path.Combine(_folder, "run");
 
     public string StateDir => Path.Combine(_folder, "state");
+
+    public string Bpffs { get; }
 
     public string LogFile => Path.Combine(_folder, "log");
 
@@ -94,13 +95,21 @@ internal sealed class Lab : IDisposable
         File.Delete(socket);
         ProcessStartInfo info = new("/bin/sh") { RedirectStandardInput = true };
         info.ArgumentList.Add("-c");
-        info.ArgumentList.Add($"exec nsenter --net={Dom0.Path} {Bin}/xenfastpathd --run-dir {RunDir} --state-dir {StateDir} --bpffs {_bpffs} {string.Join(' ', arguments)} >>{LogFile} 2>&1");
+        info.ArgumentList.Add($"exec nsenter --net={Dom0.Path} {Bin}/xenfastpathd --run-dir {RunDir} --state-dir {StateDir} --bpffs {Bpffs} {string.Join(' ', arguments)} >>{LogFile} 2>&1");
         Daemon = Process.Start(info)!;
         Process daemon = Daemon;
         _processes.Add(daemon);
         Tool.Eventually(() => daemon.HasExited || Answers(socket), $"xenfastpathd serves {socket}", 20);
         Assert.False(daemon.HasExited, "xenfastpathd ended:\n" + Log());
     }
+
+    /// <summary>Starts a daemon that is expected to end by itself.</summary>
+    public (int Status, string Output) TryDaemon() =>
+        Tool.TryRun("nsenter", "--net=" + Dom0.Path, Bin + "/xenfastpathd", "--run-dir", RunDir, "--state-dir", StateDir, "--bpffs", Bpffs);
+
+    /// <summary>Runs the command line against this lab's daemon.</summary>
+    public (int Status, string Output) Xfp(params string[] arguments) =>
+        Tool.TryRun(Bin + "/xfp", ["--socket", Path.Combine(RunDir, "xenfastpath.sock"), .. arguments]);
 
     /// <summary>Ends the daemon with a signal and waits until it is gone.</summary>
     public void EndDaemon(int signal = 15)
@@ -189,7 +198,7 @@ internal sealed class Lab : IDisposable
             guest.Dispose();
         foreach (IDisposable part in Enumerable.Reverse(_parts))
             part.Dispose();
-        Tool.TryRun("umount", _bpffs);
+        Tool.TryRun("umount", Bpffs);
         Directory.Delete(_folder, recursive: true);
     }
 
