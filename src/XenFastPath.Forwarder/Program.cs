@@ -28,6 +28,7 @@ internal static class Program
         {
             // A session of its own: neither Ctrl-C nor the hang-up of control's terminal is for the data path.
             Tmds.Linux.LibC.setsid();
+            LiftMemoryLock();
             using ControlSocket socket = ControlSocket.Listen(runDir);
             using ForwarderMemory memory = new(InstructionSet());
             Console.Error.WriteLine($"forwarder: pid {Environment.ProcessId}, {Encoding(InstructionSet())}, serving {socket.Path}");
@@ -42,6 +43,17 @@ internal static class Program
             Console.Error.WriteLine("xenfastpath-forwarder: " + e.Message);
             return 1;
         }
+    }
+
+    /// <summary>
+    /// The arena is locked memory. Raising the limit needs CAP_SYS_RESOURCE and may be refused; with CAP_IPC_LOCK there is no limit
+    /// to begin with, and without either the first port's failure says what is missing.
+    /// </summary>
+    private static unsafe void LiftMemoryLock()
+    {
+        const int RLIMIT_MEMLOCK = 8;
+        ulong* unlimited = stackalloc ulong[2] { ulong.MaxValue, ulong.MaxValue };
+        Libc.setrlimit(RLIMIT_MEMLOCK, unlimited);
     }
 
     private static bool TryParse(string[] args, out string runDir, out int arenaMib, out int cpu, out string? problem)

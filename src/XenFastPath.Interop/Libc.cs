@@ -26,6 +26,10 @@ public static unsafe partial class Libc
     [LibraryImport(Library, SetLastError = true)]
     public static partial int epoll_wait(int epfd, void* events, int eventsMax, int timeoutMs);
 
+    /// <summary>int setrlimit(int, const struct rlimit *): two unsigned longs, soft and hard.</summary>
+    [LibraryImport(Library, SetLastError = true)]
+    public static partial int setrlimit(int resource, void* limit);
+
     /// <summary>int statfs(const char *, struct statfs *); give it 120 bytes.</summary>
     [LibraryImport(Library, SetLastError = true)]
     public static partial int statfs(void* path, void* buffer);

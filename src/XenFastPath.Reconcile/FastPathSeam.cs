@@ -68,6 +68,9 @@ public interface IFastPath
     /// <summary>Networks whose fast path is off for now because a port floods source addresses, with the reason; by Network id.</summary>
     IReadOnlyDictionary<ushort, string> Muted { get; }
 
+    /// <summary>Is the XDP program on this device ours? It may be an earlier daemon's, of a port that is not taken in yet.</summary>
+    bool HasXdp(int ifindex);
+
     /// <summary>Takes a port in, or changes it. The policy hook is in force when this returns.</summary>
     void Configure(int ifindex, string device, PortSettings settings);
 

@@ -47,8 +47,7 @@ public static class PathRule
             return Bridge("the device does not say what it can do");
         if (WhyNot(port, facts, isPif) is { } device)
             return Bridge(device);
-        bool isOurs = observed.FastPath.Ports.TryGetValue(port.Index, out PortSettings? settings) && settings.Path == PortPath.Afxdp;
-        if (port.Xdp.Mode != XdpMode.None && !isOurs)
+        if (port.Xdp.Mode != XdpMode.None && !observed.FastPath.HasXdp(port.Index))
             return Bridge($"the device carries somebody else's XDP program (id {port.Xdp.ProgramId})");
         if (observed.FastPath.Failures.TryGetValue(port.Index, out string? failure))
             return Bridge(failure);

@@ -133,6 +133,40 @@ public sealed class FailureTests
         }
     }
 
+    [Fact]
+    public void Pins_of_another_layout_are_replaced_without_detaching()
+    {
+        using Lab.Lab lab = new(guests: 2);
+        lab.CreateNetwork("lan", "afxdp");
+        lab.PlugAll("lan", "afxdp");
+        Guest a = lab.Guests[0], b = lab.Guests[1];
+        a.AddAddress();
+        b.AddAddress();
+        a.Netns.Run("ping", "-c", "2", "-i", "0.2", b.Ip);
+        string instance = Directory.EnumerateDirectories(Path.Combine(lab.Bpffs, "xenfastpath")).Single();
+        string[] links = LinkIds(lab, Path.Combine(instance, "v1"));
+        Assert.Equal(4, links.Length);      // XDP and policy of two ports
+        using Prober prober = new(a, b, count: 4000);
+        Tool.Eventually(() => prober.Sent > 500, "requests run");
+        lab.EndDaemon(SIGKILL);
+        Tool.Run("mv", Path.Combine(instance, "v1"), Path.Combine(instance, "v0"));
+        lab.StartDaemon();
+        int lost = prober.Finish().Lost;
+        lab.WaitForPath("lan", "afxdp");
+        Assert.Equal(links, LinkIds(lab, Path.Combine(instance, "v1")));
+        Assert.False(Directory.Exists(Path.Combine(instance, "v0")));
+        Assert.True(lost <= 20, $"{lost} replies lost");
+        lab.Sync();
+        long before = lab.VifOf(a).Counters!.FastRxFrames;
+        a.Netns.Run("ping", "-q", "-i", "0.002", "-c", "500", b.Ip);
+        Assert.True(lab.VifOf(a).Counters!.FastRxFrames - before > 490);
+    }
+
+    /// <summary>The kernel's numbers of the pinned links: the same number is the same attachment.</summary>
+    private static string[] LinkIds(Lab.Lab lab, string folder) =>
+        [.. Directory.EnumerateFiles(folder, "link-*").Order(StringComparer.Ordinal).Select(pin =>
+            Path.GetFileName(pin) + " " + JsonDocument.Parse(Tool.Run("bpftool", "-j", "link", "show", "pinned", pin)).RootElement.GetProperty("id"))];
+
     /// <summary>What would differ if a bridge were rebuilt, a port moved or a program detached.</summary>
     private static string Links(Lab.Lab lab)
     {

@@ -82,6 +82,35 @@ public sealed class PathTests
         Assert.Equal("", lab.Dom0.Run("ip", "-details", "link", "show", "vif1.0").Split('\n').FirstOrDefault(l => l.Contains("xdp", StringComparison.Ordinal)) ?? "");
     }
 
+    [Fact]
+    public void Ports_come_and_go_while_traffic_runs()
+    {
+        using Lab.Lab lab = new(guests: 5);
+        lab.CreateNetwork("lan", "afxdp");
+        Guest a = lab.Guests[0], b = lab.Guests[1];
+        lab.Plug(a, "lan");
+        lab.Plug(b, "lan");
+        lab.WaitForPath("lan", "afxdp");
+        a.AddAddress();
+        b.AddAddress();
+        a.Netns.Run("ping", "-c", "2", "-i", "0.2", b.Ip);
+        lab.Sync();
+        using Prober prober = new(a, b, count: 5000);
+        int changes = 0;
+        while (prober.Sent < 4500)
+        {
+            foreach (Guest guest in lab.Guests.Skip(2))
+                lab.Plug(guest, "lan");
+            foreach (Guest guest in lab.Guests.Skip(2))
+                lab.Call(ApiMethods.VifUnplug, new(guest.Vif));
+            changes += 6;
+        }
+
+        Assert.True(changes > 20, $"only {changes} changes");
+        Assert.Equal(0, prober.Finish().Lost);
+        HostileTests.AssertSound(lab);
+    }
+
     [Theory]
     [InlineData("mtu")]
     [InlineData("tap with virtio headers")]

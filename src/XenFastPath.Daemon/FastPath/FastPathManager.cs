@@ -66,6 +66,8 @@ internal sealed unsafe partial class FastPathManager : IFastPath, IDisposable
         return found;
     }
 
+    public bool HasXdp(int ifindex) => _hooks.HasXdp(ifindex);
+
     public void Configure(int ifindex, string device, PortSettings settings)
     {
         try
