@@ -98,6 +98,10 @@ internal sealed class Controller : IDisposable
             {
                 answer.SetException(new RefusedException(e.ObjectName, e.Message));
             }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException or Interop.SystemCallException)
+            {
+                answer.SetException(new RefusedException(_file.Path, e.Message));
+            }
             catch (Exception e)
             {
                 answer.SetException(e);
@@ -117,8 +121,9 @@ internal sealed class Controller : IDisposable
     public void Commit(HostState wanted, string why)
     {
         HostState before = State;
+        // Written first: after a crash from here on, the next daemon finishes what was asked.
+        _file.Save(wanted);
         State = wanted;
-        _file.Save(State);
         IReadOnlyList<RefusalException> failures = Reconcile(why);
         if (failures.Count == 0)
             return;
@@ -165,7 +170,7 @@ internal sealed class Controller : IDisposable
             {
                 return;
             }
-            catch (Exception e) when (e is NetlinkException or FastPathException or Interop.SystemCallException)
+            catch (Exception e) when (e is NetlinkException or FastPathException or Interop.SystemCallException or IOException or UnauthorizedAccessException)
             {
                 Log.Error(e.Message);
                 ScheduleRetry();

@@ -39,6 +39,7 @@ internal sealed unsafe partial class FastPathManager
                 MayZeroCopy = false,
                 HasZeroCopyChecksum = false,
             };
+            _settings[ifindex] = settings;
             _ports[ifindex] = new FastPathPort(ifindex, $"ifindex {ifindex}", id, settings)
             {
                 Generation = PortEntry.GenerationOf(entry->Word),

@@ -21,6 +21,7 @@ internal sealed unsafe partial class FastPathManager : IFastPath, IDisposable
     private readonly ForwarderSupervisor _forwarder;
     private readonly PortSlots _slots = new();
     private readonly Dictionary<int, FastPathPort> _ports = [];
+    private readonly Dictionary<int, PortSettings> _settings = [];
     private readonly Dictionary<int, string> _failures = [];
 
     /// <summary>Loads the program, takes over what an earlier daemon left, starts the mirror. The forwarder comes with <see cref="Start"/>.</summary>
@@ -40,7 +41,7 @@ internal sealed unsafe partial class FastPathManager : IFastPath, IDisposable
         TakeOverPorts();
     }
 
-    public IReadOnlyDictionary<int, PortSettings> Ports => _ports.ToDictionary(p => p.Key, p => p.Value.Settings);
+    public IReadOnlyDictionary<int, PortSettings> Ports => _settings;
 
     public IReadOnlyDictionary<int, string> Failures => _failures;
 
@@ -79,7 +80,7 @@ internal sealed unsafe partial class FastPathManager : IFastPath, IDisposable
                 LeaveForwarder(port);
             if (port.Settings.NetworkId != settings.NetworkId)
                 port.Generation++;
-            port.Settings = settings;
+            port.Settings = _settings[ifindex] = settings;
             Publish(port);
             _hooks.AttachPolicy(ifindex, device);
             if (settings.Path == PortPath.Afxdp && !port.IsServed)
@@ -96,6 +97,7 @@ internal sealed unsafe partial class FastPathManager : IFastPath, IDisposable
     public void Remove(int ifindex, string device)
     {
         _failures.Remove(ifindex);
+        _settings.Remove(ifindex);
         if (!_ports.Remove(ifindex, out FastPathPort? port))
             return;
         LeaveForwarder(port);
