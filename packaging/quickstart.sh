@@ -49,7 +49,9 @@ cleanup() {
 	local namespace
 	for namespace in "${namespaces[@]}"; do ip netns del "$namespace" 2>/dev/null; done
 	umount "$lab/bpf" 2>/dev/null
-	if [ $status != 0 ]; then
+	if [ $status = 130 ] || [ $status = 143 ]; then
+		printf '\nquickstart: interrupted; everything it made is removed\n' >&2
+	elif [ $status != 0 ]; then
 		printf '\nquickstart: FAILED (status %s); the end of the log:\n' "$status" >&2
 		tail -n 20 "$lab/log" >&2
 	fi
@@ -169,7 +171,8 @@ if [ $keep = yes ]; then
 	echo "talk to it:  $bin/xfp --socket $lab/run/xenfastpath.sock show"
 	echo "a guest:     ip netns exec $tag-g1 bash"
 	echo "the log:     $lab/log"
-	echo "remove it:   kill $daemon $forwarder; for n in ${namespaces[*]}; do ip netns del \$n; done; umount $lab/bpf; rm -r $lab"
+	# The daemon first, and waited for: it would start another forwarder.
+	echo "remove it:   kill $daemon; tail --pid=$daemon -f /dev/null; kill $forwarder; for n in ${namespaces[*]}; do ip netns del \$n; done; umount $lab/bpf; rm -r $lab"
 	disown -a
 fi
 echo
