@@ -124,17 +124,16 @@ public sealed record HostState(ImmutableArray<Network> Networks, ImmutableArray<
     /// <summary>Unplugs a VIF.</summary>
     public HostState Remove(Vif vif) => this with { Vifs = Vifs.Remove(vif) };
 
-    /// <summary>A number for a new Network: the one after the highest, so that a number rests before it is used again.</summary>
+    /// <summary>A number for a new Network: the one after the highest while there is one, else the first that is free.</summary>
+    /// <exception cref="RefusalException">All are used.</exception>
     public ushort NextNetworkId()
     {
-        int next = Networks.IsEmpty ? 1 : Networks.Max(n => n.Id) + 1;
-        for (; next > ushort.MaxValue || Networks.Any(n => n.Id == next); next++)
-        {
-            if (next > ushort.MaxValue)
-                next = 0;
-        }
-
-        return (ushort)next;
+        int highest = Networks.IsEmpty ? 0 : Networks.Max(n => n.Id);
+        if (highest < ushort.MaxValue)
+            return (ushort)(highest + 1);
+        HashSet<int> used = [.. Networks.Select(n => (int)n.Id)];
+        int free = Enumerable.Range(1, ushort.MaxValue).FirstOrDefault(id => !used.Contains(id));
+        return free != 0 ? (ushort)free : throw new RefusalException("network", $"there are {ushort.MaxValue} networks already; no more have a number");
     }
 
     private void RefuseIfVif(string device)

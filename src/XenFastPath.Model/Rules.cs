@@ -27,7 +27,7 @@ public static class Rules
         if (label.Length > LabelCharsMax)
             throw new RefusalException(label[..16] + "...", $"the label has {label.Length} characters; at most {LabelCharsMax} are allowed");
         if (label.Any(char.IsControl) || label != label.Trim())
-            throw new RefusalException(label.Trim(), "a label has no control characters and no blanks at its ends");
+            throw new RefusalException(Shown(label), "a label has no control characters and no blanks at its ends");
     }
 
     public static void CheckBridgeName(string name)
@@ -35,6 +35,8 @@ public static class Rules
         CheckDeviceName(name);
         if (s_foreignPrefixes.FirstOrDefault(p => name.StartsWith(p, StringComparison.Ordinal)) is { } prefix)
             throw new RefusalException(name, $"a bridge name must not begin with {prefix}: such names belong to devices of guests and NICs");
+        if (name.Contains('%'))
+            throw new RefusalException(name, "a bridge name has no per cent sign: the kernel would put a number in its place");
     }
 
     /// <summary>The kernel's rule (dev_valid_name): 1..15 bytes, no slash, colon or white space, not "." or "..".</summary>
@@ -107,5 +109,11 @@ public static class Rules
             if (!isTaken($"xapi{n}"))
                 return $"xapi{n}";
         }
+    }
+    /// <summary>A label that is refused, in a form that does no harm on a terminal.</summary>
+    private static string Shown(string label)
+    {
+        string shown = string.Concat(label.Trim().Select(c => char.IsControl(c) ? '?' : c));
+        return shown.Length == 0 ? "network" : shown;
     }
 }

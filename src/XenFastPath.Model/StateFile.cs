@@ -7,9 +7,13 @@ namespace XenFastPath.Model;
 /// <summary>The document in the file.</summary>
 public sealed record StateDocument(int Version, HostState State);
 
+/// <summary>What a document of any version has.</summary>
+internal sealed record StateVersion(int Version);
+
 [JsonSourceGenerationOptions(WriteIndented = true, PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, UseStringEnumConverter = true,
     RespectNullableAnnotations = true, RespectRequiredConstructorParameters = true)]
 [JsonSerializable(typeof(StateDocument))]
+[JsonSerializable(typeof(StateVersion))]
 internal sealed partial class StateJsonContext : JsonSerializerContext;
 
 /// <summary>The state file could not be read. The daemon does not start: guessing would undo what somebody wanted.</summary>
@@ -34,12 +38,15 @@ public sealed class StateFile(string directory, Action<string> syncDirectory)
             return HostState.Empty;
         try
         {
-            using FileStream stream = File.OpenRead(Path);
-            StateDocument document = JsonSerializer.Deserialize(stream, StateJsonContext.Default.StateDocument)
+            byte[] text = File.ReadAllBytes(Path);
+            // The version first: a state of another version may look different.
+            StateVersion version = JsonSerializer.Deserialize(text, StateJsonContext.Default.StateVersion)
                 ?? throw new StateFileException(Path, "the file holds null");
-            return document.Version == Version
-                ? document.State
-                : throw new StateFileException(Path, $"version {document.Version}; this program reads version {Version}");
+            if (version.Version != Version)
+                throw new StateFileException(Path, $"version {version.Version}; this program reads version {Version}");
+            HostState state = JsonSerializer.Deserialize(text, StateJsonContext.Default.StateDocument)!.State;
+            CheckReferences(state);
+            return state;
         }
         catch (JsonException e)
         {
@@ -69,5 +76,16 @@ public sealed class StateFile(string directory, Action<string> syncDirectory)
 
         File.Move(temporary, Path, overwrite: true);
         syncDirectory(directory);
+    }
+
+    /// <summary>People edit the file: each PIF and VIF must name a Network that is there.</summary>
+    private void CheckReferences(HostState state)
+    {
+        HashSet<Guid> networks = [.. state.Networks.Select(n => n.Uuid)];
+        foreach ((string device, Guid? network) in state.Pifs.Select(p => (p.Device, p.Network)).Concat(state.Vifs.Select(v => (v.Device, (Guid?)v.Network))))
+        {
+            if (network is { } uuid && !networks.Contains(uuid))
+                throw new StateFileException(Path, $"{device} is of network {uuid}, which is not in the file.");
+        }
     }
 }
