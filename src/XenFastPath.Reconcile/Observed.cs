@@ -62,8 +62,15 @@ public sealed class Observed
     public LinkInfo? DeviceOf(Vif vif) =>
         vif.Binding.BootId == BootId && vif.Binding.NetnsInode == NetnsInode ? Link(vif.Binding.Ifindex) : null;
 
-    /// <summary>The device of a PIF, by its key.</summary>
-    public LinkInfo? DeviceOf(Pif pif) => Links.FirstOrDefault(l => KeyOf(l) == (pif.Mac, pif.BusPath));
+    /// <summary>
+    /// The device of a PIF, by its key. A device without a place on a bus, such as a bond, shares its key with its VLANs and with
+    /// the bridge above it: a bridge is never a PIF, and of the others the one that still has the name goes first.
+    /// </summary>
+    public LinkInfo? DeviceOf(Pif pif)
+    {
+        LinkInfo[] fitting = [.. Links.Where(l => l.Bridge is null && KeyOf(l) == (pif.Mac, pif.BusPath))];
+        return fitting.FirstOrDefault(l => l.Name == pif.Device) ?? fitting.FirstOrDefault();
+    }
 
     /// <summary>The key by which a device is known as a PIF: permanent MAC (or MAC) and place on its bus.</summary>
     public static (string? Mac, string? BusPath) KeyOf(LinkInfo link) =>
