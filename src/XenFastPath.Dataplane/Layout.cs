@@ -15,6 +15,9 @@ public static class Layout
     public const int MacsMax = 262144;
     public const int WorkersMax = 16;
 
+    /// <summary>XFP_C_SLOTS: words in a port's row of the program's counters; at least <see cref="ProgramCounter.Count"/>.</summary>
+    public const int CounterSlots = 32;
+
     public const long ForwarderStaleNs = 75_000_000;
     public const long StallNs = 60_000_000;
     public const long ControlStaleNs = 1_500_000_000;

@@ -115,8 +115,7 @@ internal sealed unsafe class BpfMaps : IDisposable
     /// <summary>A port's counters, summed over the CPUs; indexed by <see cref="ProgramCounter"/>.</summary>
     public long[] Counters(ushort port)
     {
-        const int rowSlots = 32;    // XFP_C_SLOTS
-        long[] perCpu = new long[_cpus * rowSlots];
+        long[] perCpu = new long[_cpus * Layout.CounterSlots];
         long[] sum = new long[(int)ProgramCounter.Count];
         uint id = port;
         fixed (long* row = perCpu)
@@ -128,7 +127,7 @@ internal sealed unsafe class BpfMaps : IDisposable
         for (int cpu = 0; cpu < _cpus; cpu++)
         {
             for (int i = 0; i < sum.Length; i++)
-                sum[i] += perCpu[cpu * rowSlots + i];
+                sum[i] += perCpu[cpu * Layout.CounterSlots + i];
         }
 
         return sum;
@@ -136,10 +135,9 @@ internal sealed unsafe class BpfMaps : IDisposable
 
     public void ClearCounters(ushort port)
     {
-        const int rowBytes = 256;
         uint id = port;
-        byte[] zeros = new byte[_cpus * rowBytes];
-        fixed (byte* row = zeros)
+        long[] zeros = new long[_cpus * Layout.CounterSlots];
+        fixed (long* row = zeros)
             LibBpf.bpf_map_update_elem(_counts, &id, row, LibBpf.BPF_ANY);
     }
 
