@@ -206,7 +206,9 @@ internal sealed unsafe class FdbMirror : IMirrorTables, IDisposable
             Handler handler = new(_state, Clock.NowNs());
             NetlinkDrain drained = _monitor.Drain(ref handler, MessagesPerDrain);
             _state.Apply(Clock.NowNs());
-            _needsResync |= drained.Overrun || _state.UnmuteDue(Clock.NowNs());
+            _state.UnmuteDue(Clock.NowNs());
+            _needsResync |= drained.Overrun || _state.ResyncDue;
+            _state.ResyncDue = false;
             if (_state.MutedChanged)
                 FollowMuted();
             if (_needsResync && !drained.More)

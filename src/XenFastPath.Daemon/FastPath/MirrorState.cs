@@ -74,6 +74,9 @@ internal sealed class MirrorState(IMirrorTables tables)
     /// <summary>Raised when the set of muted ports has changed; the reader clears it.</summary>
     public bool MutedChanged { get; set; }
 
+    /// <summary>Raised when a rest has ended: <see cref="BridgesToDump"/> must be read anew. The reader clears it.</summary>
+    public bool ResyncDue { get; set; }
+
     /// <summary>The ports whose notifications are of no use for now.</summary>
     public int[] MutedPorts => [.. _networks.Values.Where(n => n.IsMuted).Select(n => n.MutedIfindex)];
 
@@ -99,15 +102,12 @@ internal sealed class MirrorState(IMirrorTables tables)
     /// <summary>Takes a port in or changes it. What lies on it must be read from the kernel again: true if that is so.</summary>
     public bool SetPort(MirrorPort port)
     {
-        bool isKnown = _ports.TryGetValue(port.Ifindex, out PortState? state);
-        if (isKnown && state!.Port == port)
-            return false;
-        if (isKnown && state!.Port.IsFast && (state.Port.NetworkId != port.NetworkId || state.Port.Word != port.Word || !port.IsFast))
-            RemoveEntriesOf(port.Ifindex);
-        if (isKnown)
-            state!.Port = port;
-        else
+        if (!_ports.TryGetValue(port.Ifindex, out PortState? state))
             _ports[port.Ifindex] = new PortState(port);
+        else if (state.Port == port)
+            return false;
+        else
+            Change(state, port);
         _networkOfBridge[port.BridgeIfindex] = port.NetworkId;
         _networks.TryAdd(port.NetworkId, new NetworkState());
         return port.IsFast;
@@ -119,14 +119,7 @@ internal sealed class MirrorState(IMirrorTables tables)
         RemoveEntriesOf(ifindex);
         if (!_ports.Remove(ifindex, out PortState? state))
             return;
-        ushort network = state.Port.NetworkId;
-        if (_networks[network].MutedIfindex == ifindex)
-            Unmute(_networks[network]);
-        if (_ports.Values.Any(p => p.Port.NetworkId == network))
-            return;
-        _networks.Remove(network);
-        foreach (int bridge in _networkOfBridge.Where(b => b.Value == network).Select(b => b.Key).ToList())
-            _networkOfBridge.Remove(bridge);
+        Leave(state.Port);
     }
 
     /// <summary>One entry of the kernel's FDB, from a notification or a dump. Takes effect with <see cref="Apply"/>.</summary>
@@ -201,18 +194,40 @@ internal sealed class MirrorState(IMirrorTables tables)
         }
     }
 
-    /// <summary>Ends the rest of Networks whose time is over; their bridges must be dumped: true if there are any.</summary>
-    public bool UnmuteDue(ulong nowNs)
+    /// <summary>Ends the rest of Networks whose time is over.</summary>
+    public void UnmuteDue(ulong nowNs)
     {
-        bool any = false;
         foreach (NetworkState network in _networks.Values.Where(n => n.IsMuted && nowNs >= n.MutedUntilNs))
-        {
             Unmute(network);
-            any = true;
-        }
-
-        return any;
     }
+
+    private void Change(PortState state, MirrorPort port)
+    {
+        MirrorPort old = state.Port;
+        if (old.IsFast && (old.NetworkId != port.NetworkId || old.Word != port.Word || !port.IsFast))
+            RemoveEntriesOf(port.Ifindex);
+        state.Port = port;
+        if (old.NetworkId != port.NetworkId || old.BridgeIfindex != port.BridgeIfindex)
+            Leave(old);
+    }
+
+    /// <summary>
+    /// After a port has left a Network or a bridge: what has no port any more is forgotten, for to dump a bridge that is gone
+    /// fails; and if it was the port that flooded, the rest is over.
+    /// </summary>
+    private void Leave(MirrorPort port)
+    {
+        NetworkState network = _networks[port.NetworkId];
+        if (network.MutedIfindex == port.Ifindex)
+            Unmute(network);
+        if (!_ports.Values.Any(p => p.Port.NetworkId == port.NetworkId))
+            _networks.Remove(port.NetworkId);
+        foreach (int bridge in _networkOfBridge.Where(b => IsUnused(b.Key, b.Value)).Select(b => b.Key).ToList())
+            _networkOfBridge.Remove(bridge);
+    }
+
+    private bool IsUnused(int bridge, ushort network) =>
+        !_networks.ContainsKey(network) || !_ports.Values.Any(p => p.Port.BridgeIfindex == bridge);
 
     private void Set(NetworkState network, ulong key, PortState port, ulong nowNs)
     {
@@ -272,8 +287,8 @@ internal sealed class MirrorState(IMirrorTables tables)
         foreach (ulong key in network.Entries.Keys.ToList())
             Remove(network, key);
         network.MutedIfindex = port.Port.Ifindex;
-        // Again soon after the last rest: a longer one.
-        network.MuteNs = nowNs < network.MutedUntilNs + network.MuteNs ? Math.Min(network.MuteNs * 2, MuteNsMax) : MuteNsMin;
+        // Again soon after the last rest, if there was one: a longer one.
+        network.MuteNs = network.MutedUntilNs != 0 && nowNs < network.MutedUntilNs + network.MuteNs ? Math.Min(network.MuteNs * 2, MuteNsMax) : MuteNsMin;
         network.MutedUntilNs = nowNs + network.MuteNs;
         Mutes++;
         MutedChanged = true;
@@ -286,5 +301,6 @@ internal sealed class MirrorState(IMirrorTables tables)
             port.Budget = port.Port.IsPhysical ? new(PifLearnsPerSecond, PifLearnBurst) : new(VifLearnsPerSecond, VifLearnBurst);
         network.MutedIfindex = 0;
         MutedChanged = true;
+        ResyncDue = true;
     }
 }
