@@ -115,6 +115,9 @@ public sealed record HostState(ImmutableArray<Network> Networks, ImmutableArray<
         RefuseIfVif(vif.Device);
         if (Pifs.Any(p => p.Device == vif.Device))
             throw new RefusalException(vif.Device, "this device is a pif");
+        // By another name: the device was renamed, and nobody has looked since.
+        if (Vifs.FirstOrDefault(v => v.Binding == vif.Binding) is { } same)
+            throw new RefusalException(vif.Device, $"plugged already as {same.Device}, into network {NetworkOf(same.Network).Label}");
         return this with { Vifs = Vifs.Add(vif) };
     }
 

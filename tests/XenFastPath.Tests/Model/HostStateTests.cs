@@ -11,7 +11,8 @@ public sealed class HostStateTests
     private static readonly Vif s_vif = Make.Vif(20, "vif1.0", s_lan);
 
     /// <summary>lan with eth0 and vif1.0; dmz with nothing; eth1 without a Network.</summary>
-    private static readonly HostState s_state = HostState.Empty.Add(s_lan).Add(s_dmz).Add(s_eth0).Add(s_eth1).Connect(s_eth0, s_lan, wasInBridge: false).Add(s_vif);
+    private static readonly HostState s_state = HostState.Empty.Add(s_lan).Add(s_dmz).Add(s_eth0).Add(s_eth1)
+        .Connect(s_eth0, s_lan, wasInBridge: false).Add(s_vif);
 
     public static TheoryData<string, Func<HostState, HostState>, string, string> Refusals => new()
     {
@@ -31,6 +32,7 @@ public sealed class HostStateTests
         { "pif that is a vif", s => s.Add(Make.Pif(12, "vif1.0", "52:54:00:00:00:09")), "vif1.0", "plugged already, into network lan" },
         { "pif in use", s => s.Remove(s.PifOf("eth0")), "eth0", "in use by network lan; network set lan --no-pif first" },
         { "vif twice", s => s.Add(Make.Vif(21, "vif1.0", s_dmz, ifindex: 8)), "vif1.0", "plugged already, into network lan" },
+        { "vif twice by another name", s => s.Add(Make.Vif(21, "renamed", s_dmz)), "renamed", "plugged already as vif1.0, into network lan" },
         { "vif that is a pif", s => s.Add(Make.Vif(21, "eth1", s_dmz, ifindex: 8)), "eth1", "is a pif" },
         { "vif with bad mac", s => s.Add(Make.Vif(21, "vif2.0", s_dmz, ifindex: 8, mac: "01:00:5e:00:00:01")), "vif2.0", "group or zero" },
         { "no network", s => s with { Networks = [s.NetworkOf("wan")] }, "wan", "no such network" },

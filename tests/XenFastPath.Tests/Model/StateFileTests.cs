@@ -43,7 +43,8 @@ public sealed class StateFileTests : IDisposable
             HostState state = HostState.Empty;
             for (int n = 1; n <= random.Next(8); n++)
             {
-                Network network = Make.Network(n, $"n{n} \"ä\\\u2028x", $"xapi{n}", random.Next(68, 65536), random.Next(2) == 0 ? Datapath.Auto : Datapath.Afxdp);
+                Datapath datapath = random.Next(2) == 0 ? Datapath.Auto : Datapath.Afxdp;
+                Network network = Make.Network(n, $"n{n} \"ä\\\u2028x", $"xapi{n}", random.Next(68, 65536), datapath);
                 state = state.Add(network);
                 for (int v = 0; v < random.Next(4); v++)
                     state = state.Add(Make.Vif(n * 16 + v, $"vif{n}.{v}", network, n * 16 + v, random.Next(2) == 0 ? null : "00:16:3e:00:00:01"));
