@@ -45,6 +45,7 @@ public sealed record Plan(IReadOnlyList<PlanAction> Actions, IReadOnlyList<Refus
     {
         private readonly List<PlanAction> _actions = [];
         private readonly List<RefusalException> _problems = [];
+        private readonly HashSet<int> _deleted = [];
 
         public Plan Build() => new(_actions, _problems);
 
@@ -73,7 +74,7 @@ public sealed record Plan(IReadOnlyList<PlanAction> Actions, IReadOnlyList<Refus
             foreach (DoomedBridge doomed in desired.Doomed)
             {
                 LinkInfo? bridge = observed.Links.FirstOrDefault(l => l.Bridge is not null && l.Alias == MarkOf(doomed.Network));
-                if (bridge is not null)
+                if (bridge is not null && _deleted.Add(bridge.Index))
                     _actions.Add(new DeleteBridge(bridge.Name, bridge.Index));
             }
         }
@@ -81,16 +82,15 @@ public sealed record Plan(IReadOnlyList<PlanAction> Actions, IReadOnlyList<Refus
         public void Converge(Network network)
         {
             LinkInfo? named = observed.Link(network.Bridge);
-            LinkInfo? bridge = observed.BridgeOf(network);
-            if (named is not null && bridge is null)
-            {
-                _problems.Add(new RefusalException(network.Bridge, $"exists and is no bridge but a {named.Kind ?? "network card"}"));
-                return;
-            }
-
+            if (named is not null && _deleted.Contains(named.Index))
+                named = null;       // that of an earlier Network, which goes; its name is free then
+            LinkInfo? bridge = named is { Bridge: not null } ? named : null;
             Pif? pif = desired.PifOf(network) is { IsPlugged: true } plugged ? plugged : null;
             LinkInfo? pifDevice = pif is null ? null : observed.DeviceOf(pif);
-            if (bridge is null)
+            bool isBlocked = named is not null && bridge is null;
+            if (isBlocked)
+                _problems.Add(new RefusalException(network.Bridge, $"exists and is no bridge but a {named!.Kind ?? "network card"}"));
+            else if (bridge is null)
                 _actions.Add(new CreateBridge(network, pifDevice?.Address ?? AddressOf(network.Uuid)));
             PathDecision path = PathRule.Decide(network, bridge);
             // The uplink and the guests first: a bridge's MTU follows its ports'.
@@ -102,6 +102,13 @@ public sealed record Plan(IReadOnlyList<PlanAction> Actions, IReadOnlyList<Refus
                 LinkInfo? device = observed.DeviceOf(vif);
                 if (Found(device, vif.Device))
                     ports.Add((device!, false));
+            }
+
+            if (isBlocked)
+            {
+                foreach ((LinkInfo device, bool isPif) in ports)
+                    Rest(network, bridge, device, isPif);
+                return;
             }
 
             bool anyFast = ports.Any(p => PathRule.Decide(path, p.Device, p.IsPif, observed).Path == PortPath.Afxdp);
@@ -119,16 +126,20 @@ public sealed record Plan(IReadOnlyList<PlanAction> Actions, IReadOnlyList<Refus
             if (!isAttached && device.MasterIndex != 0 && !IsOurBridge(device.MasterIndex))
             {
                 _problems.Add(new RefusalException(device.Name, $"is in {observed.Link(device.MasterIndex)?.Name ?? "another bridge"}, not in {network.Bridge}"));
+                Rest(network, bridge, device, isPif);
                 return;
             }
 
             if (device.Mtu != network.Mtu)
                 _actions.Add(new SetMtu(device.Name, device.Index, network.Mtu));
             PathDecision decision = PathRule.Decide(path, device, isPif, observed);
-            if (decision.Path == PortPath.Afxdp && observed.Facts.TryGetValue(device.Index, out PortFacts? facts) && facts.StripsTags)
+            bool stripsTags = observed.Facts.TryGetValue(device.Index, out PortFacts? facts) && facts.StripsTags;
+            if (decision.Path == PortPath.Afxdp && stripsTags)
                 _actions.Add(new KeepTags(device.Name, device.Index));
-            // The policy hook goes in before the port does, so that there is no moment without it.
-            PortSettings settings = SettingsOf(network, bridge, device, isPif, isAttached ? decision.Path : PortPath.Bridge, isAttached, anyFast);
+            // The policy hook goes in before the port does, so that there is no moment without it; the fast path comes when the
+            // port is in the bridge and the next look has confirmed that tags stay in the frames.
+            PortPath now = isAttached && !stripsTags ? decision.Path : PortPath.Bridge;
+            PortSettings settings = SettingsOf(network, bridge, device, isPif, now, isAttached, anyFast);
             if (!observed.FastPath.Ports.TryGetValue(device.Index, out PortSettings? inForce) || inForce != settings)
                 _actions.Add(new ConfigurePort(device.Name, device.Index, network.Label, settings));
             if (!isAttached && device.MasterIndex != 0)
@@ -137,6 +148,14 @@ public sealed record Plan(IReadOnlyList<PlanAction> Actions, IReadOnlyList<Refus
                 _actions.Add(new AttachPort(device.Name, device.Index, network.Bridge));
             if (!device.IsUp)
                 _actions.Add(new SetUp(device.Name, device.Index));
+        }
+
+        /// <summary>A port that somebody else has put elsewhere must not go on forwarding by its old settings.</summary>
+        private void Rest(Network network, LinkInfo? bridge, LinkInfo device, bool isPif)
+        {
+            PortSettings settings = SettingsOf(network, bridge, device, isPif, PortPath.Bridge, isAttached: false, anyFast: false);
+            if (observed.FastPath.Ports.TryGetValue(device.Index, out PortSettings? inForce) && inForce != settings)
+                _actions.Add(new ConfigurePort(device.Name, device.Index, network.Label, settings));
         }
 
         private PortSettings SettingsOf(Network network, LinkInfo? bridge, LinkInfo device, bool isPif, PortPath path, bool isAttached, bool anyFast)

@@ -8,7 +8,9 @@ namespace XenFastPath.Tests.Reconcile;
 
 public sealed class PathRuleTests
 {
-    private static readonly LinkInfo s_bridge = new() { Index = 2, Name = "lan", Kind = "bridge", Bridge = new BridgeData { AgeingTime = TimeSpan.FromSeconds(300) } };
+    private static readonly LinkInfo s_bridge = new()
+    {
+        Index = 2, Name = "lan", Kind = "bridge", Bridge = new BridgeData { AgeingTime = TimeSpan.FromSeconds(300) } };
     private static readonly LinkInfo s_veth = new() { Index = 3, Name = "vif1.0", Kind = "veth", MasterIndex = 2, BridgePort = new BridgePortData() };
     private static readonly NetdevInfo s_native = new(3, XdpFeatures.Basic | XdpFeatures.Redirect, 0, null, null);
     private static readonly PortFacts s_facts = new("veth", s_native, 1, false, false);
