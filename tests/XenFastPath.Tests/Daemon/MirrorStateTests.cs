@@ -45,7 +45,8 @@ public sealed class MirrorStateTests
             Dictionary<ulong, ulong> expected = [];
             foreach (((int network, string mac), FdbEntry entry) in _kernel)
             {
-                if (!entry.IsPermanent && !entry.IsLocked && _ports.TryGetValue(entry.Ifindex, out MirrorPort? port) && port.IsFast && port.NetworkId == network)
+                bool isUsable = !entry.IsPermanent && !entry.IsLocked;
+                if (isUsable && _ports.TryGetValue(entry.Ifindex, out MirrorPort? port) && port.IsFast && port.NetworkId == network)
                     expected.Add(MirrorFixture.Key(network, mac), (ulong)port.Generation << 32 | port.PortId);
             }
 
