@@ -54,8 +54,11 @@ public unsafe struct PortQueue
     public uint TxQuota;
     public uint TxHeld;
 
-    /// <summary>Since when the kernel has not taken what is in the TX ring; 0: it is empty.</summary>
+    /// <summary>Since when the kernel has not taken all that lies before <see cref="BacklogMark"/>; 0: the TX ring is empty.</summary>
     public ulong BacklogSinceNs;
+
+    /// <summary>The TX ring's producer index at <see cref="BacklogSinceNs"/>.</summary>
+    public uint BacklogMark;
 
     /// <summary>What a barrier waits for: frames published in the RX ring before it.</summary>
     public uint BarrierIndex;
@@ -137,9 +140,17 @@ public unsafe struct PortQueue
             Kick(q);
         uint after = q->Tx.Pending();
         if (after == 0)
+        {
             q->BacklogSinceNs = 0;
-        else if (q->BacklogSinceNs == 0)
+        }
+        else if (q->BacklogSinceNs == 0 || q->Tx.HasConsumed(q->BacklogMark))
+        {
+            // A busy output's ring may never be empty, yet all that lay in it at the mark is gone: what is left is younger. The
+            // time is from before the kick, so a stop of this thread from here on always begins after it.
             q->BacklogSinceNs = nowNs;
+            q->BacklogMark = q->Tx.Published();
+        }
+
         return after != 0 && after < before;
     }
 

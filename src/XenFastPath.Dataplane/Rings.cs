@@ -136,9 +136,9 @@ public unsafe struct Ring
         Volatile.Write(ref *_consumer, _cachedConsumer);
     }
 
-    /// <summary>Consumer: the index up to which the producer has published by now; see <see cref="HasConsumed"/>.</summary>
+    /// <summary>Either side: the index up to which the producer has published by now; see <see cref="HasConsumed"/>.</summary>
     public readonly uint Published() => Volatile.Read(ref *_producer);
 
-    /// <summary>Consumer: has everything up to <paramref name="index"/> been released?</summary>
+    /// <summary>Either side: has everything up to <paramref name="index"/> been released? A producer asks <see cref="Pending"/> first.</summary>
     public readonly bool HasConsumed(uint index) => (int)(_cachedConsumer - index) >= 0;
 }
