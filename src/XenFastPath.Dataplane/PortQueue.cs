@@ -131,10 +131,10 @@ public unsafe struct PortQueue
     /// </summary>
     public static bool Transmit(PortQueue* q, Arena arena, ulong roundNs, ulong nowNs)
     {
-        uint before = q->Tx.Pending();
         // From here to the kernel's read nothing may stop the thread for long; what was stopped longer is not sent.
-        if (nowNs - roundNs > (ulong)Layout.StallNs || (q->BacklogSinceNs != 0 && nowNs - q->BacklogSinceNs > (ulong)Layout.StallNs))
+        if (nowNs - roundNs > (ulong)Layout.StallNs || IsStuck(q, nowNs))
             Revoke(q, arena);
+        uint before = q->Tx.Pending();
         q->Tx.Submit();
         if (q->Fd >= 0 && ((q->Flags & QueueFlags.ZeroCopy) == 0 || q->Tx.NeedsWakeup))
             Kick(q);
@@ -155,12 +155,14 @@ public unsafe struct PortQueue
     }
 
     /// <summary>
-    /// Takes back what the kernel has not read from the TX ring: each descriptor is pointed at the tombstone. Only in copy mode,
-    /// where the kernel reads the ring inside our own system calls; a zero-copy driver reads it whenever it likes, and sends
-    /// what it finds without us being awake, so nothing in its ring is old.
+    /// Takes back what the kernel has not read from the TX ring. What is not published yet just leaves the ring. What is published
+    /// is pointed at the tombstone, and that only in copy mode, where the kernel reads the ring inside our own system calls; a
+    /// zero-copy driver reads it whenever it likes, and sends what it finds without us being awake, so nothing published is old.
     /// </summary>
     public static void Revoke(PortQueue* q, Arena arena)
     {
+        while (q->Tx.TryUnput(out xdp_desc* descriptor))
+            TakeBack(q, arena, Arena.FrameOf(descriptor->addr));
         if ((q->Flags & QueueFlags.ZeroCopy) != 0)
             return;
         uint pending = q->Tx.Pending();
@@ -170,9 +172,7 @@ public unsafe struct PortQueue
             uint frame = Arena.FrameOf(descriptor->addr);
             if (!arena.IsOwned(frame, FrameOwner.Tx, q->Index))
                 continue;   // a tombstone already, or sent while the kernel's index lags behind
-            arena.Return(frame);
-            q->TxHeld--;
-            q->Count(PortCounter.TxRevoked);
+            TakeBack(q, arena, frame);
             descriptor->addr = Arena.TombstoneAddress;
             descriptor->len = Arena.TombstoneBytes;
             descriptor->options = 0;
@@ -180,6 +180,17 @@ public unsafe struct PortQueue
 
         q->BacklogSinceNs = 0;
     }
+
+    private static void TakeBack(PortQueue* q, Arena arena, uint frame)
+    {
+        arena.Return(frame);
+        q->TxHeld--;
+        q->Count(PortCounter.TxRevoked);
+    }
+
+    /// <summary>Has the kernel left published frames lie for too long? In zero-copy mode there is nothing to be done about that.</summary>
+    private static bool IsStuck(PortQueue* q, ulong nowNs) =>
+        q->BacklogSinceNs != 0 && (q->Flags & QueueFlags.ZeroCopy) == 0 && nowNs - q->BacklogSinceNs > (ulong)Layout.StallNs;
 
     /// <summary>Throws away what waits in the RX ring.</summary>
     public static void DiscardReceived(PortQueue* q, Arena arena)

@@ -91,6 +91,14 @@ public unsafe struct Ring
         entry->options = options;
     }
 
+    /// <summary>Producer: takes back the latest descriptor that was put but not published; false if all are published.</summary>
+    public bool TryUnput(out xdp_desc* descriptor)
+    {
+        bool isPublished = _cachedProducer == *_producer;       // nobody but the producer writes it
+        descriptor = isPublished ? null : (xdp_desc*)_entries + (--_cachedProducer & _mask);
+        return !isPublished;
+    }
+
     /// <summary>Producer: publishes what was put since the last call.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly void Submit() => Volatile.Write(ref *_producer, _cachedProducer);

@@ -1,4 +1,5 @@
 using XenFastPath.Dataplane;
+using XenFastPath.Interop;
 
 namespace XenFastPath.Tests.Dataplane;
 
@@ -97,6 +98,33 @@ public sealed class RingTests
         user.Peek(1);
         user.Release(1);
         Assert.True(user.HasConsumed(mark));
+    }
+
+    [Theory]
+    [InlineData(0u)]
+    [InlineData(uint.MaxValue - 1)]
+    public unsafe void What_was_put_and_not_published_can_be_taken_back_latest_first(uint start)
+    {
+        using MemoryRing memory = new(Size, sizeof(xdp_desc), start);
+        Ring user = default;
+        memory.AttachTo(ref user);
+        memory.Kernel.PutDescriptor(1, 60, 0);
+        memory.Kernel.Submit();
+        for (ulong address = 2; address <= 4; address++)
+            memory.Kernel.PutDescriptor(address, 60, 0);
+        for (ulong address = 4; address >= 2; address--)
+        {
+            Assert.True(memory.Kernel.TryUnput(out xdp_desc* descriptor));
+            Assert.Equal(address, descriptor->addr);
+        }
+
+        Assert.False(memory.Kernel.TryUnput(out _));
+        Assert.Equal(Size - 1, memory.Kernel.Reserve(Size));
+        memory.Kernel.PutDescriptor(5, 60, 0);
+        memory.Kernel.Submit();
+        Assert.Equal(2u, user.Peek(Size));
+        Assert.Equal(1ul, user.Descriptor(0)->addr);
+        Assert.Equal(5ul, user.Descriptor(1)->addr);
     }
 
     [Fact]
