@@ -62,7 +62,7 @@ public sealed unsafe partial class PacketLoop
         for (int i = 0; i < _activeCount; i++)
         {
             PortQueue* q = _active[i];
-            if (q->TxHeld != 0)
+            if ((q->TxHeld | q->Tombstones) != 0)
                 PortQueue.Recycle(q, _arena);
             work += Receive(q);
             PortQueue.Refill(q, _arena);

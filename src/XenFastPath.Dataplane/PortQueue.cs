@@ -54,6 +54,9 @@ public unsafe struct PortQueue
     public uint TxQuota;
     public uint TxHeld;
 
+    /// <summary>Tombstones in the TX ring or on their way back; they are nobody's frame, but each has a completion entry.</summary>
+    public uint Tombstones;
+
     /// <summary>Since when the kernel has not taken all that lies before <see cref="BacklogMark"/>; 0: the TX ring is empty.</summary>
     public ulong BacklogSinceNs;
 
@@ -115,7 +118,11 @@ public unsafe struct PortQueue
                 arena.Return(frame);
                 q->TxHeld--;
             }
-            else if (frame != Arena.FrameOf(Arena.TombstoneAddress))
+            else if (frame == Arena.FrameOf(Arena.TombstoneAddress) && q->Tombstones != 0)
+            {
+                q->Tombstones--;
+            }
+            else
             {
                 q->Count(PortCounter.CompletionBogus);
             }
@@ -176,6 +183,7 @@ public unsafe struct PortQueue
             descriptor->addr = Arena.TombstoneAddress;
             descriptor->len = Arena.TombstoneBytes;
             descriptor->options = 0;
+            q->Tombstones++;
         }
 
         q->BacklogSinceNs = 0;

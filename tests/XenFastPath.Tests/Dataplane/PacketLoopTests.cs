@@ -235,10 +235,16 @@ public sealed unsafe class PacketLoopTests : IDisposable
         Assert.Equal(6, left.Count);
         Assert.All(left, f => Assert.Equal("0180C2000001", Convert.ToHexString(f[..6])));
         b.Complete();
+        _loop.Round();
+        Assert.Equal(*b.Completion.Producer, *b.Completion.Consumer);      // tombstones too leave the completion ring at once
+        Assert.Equal(0u, b.Queue->Tombstones);
         a.Deliver(Frames.Ethernet(B, A, 0x0800, new byte[50]));
         _loop.Round();
         Assert.Equal(B, MacOf(Assert.Single(b.TakeSent())));
         Assert.Equal(0ul, b[PortCounter.CompletionBogus]);
+        b.CompleteBogus(Arena.TombstoneAddress);                           // one more than there were
+        _loop.Round();
+        Assert.Equal(1ul, b[PortCounter.CompletionBogus]);
         Assert.True(_loop.Audit());
     }
 
