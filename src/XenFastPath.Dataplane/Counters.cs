@@ -17,6 +17,7 @@ public enum PortCounter
     DropTableBusy,          // bucket was being written at every attempt
     DropOutputGone,         // the entry names a port that has left, or another owner of its id
     DropOtherNetwork,       // the entry names a port of another Network
+    DropIsolated,           // both ports are isolated (by now)
     DropSamePort,
     DropOversize,           // longer than the output's MTU allows
     DropTxFull,             // the output holds all the frames it may

@@ -61,8 +61,8 @@ public enum ForwarderPortFlags : uint
 [StructLayout(LayoutKind.Sequential)]
 public struct ForwarderMessage
 {
-    /// <summary>Raised when the meaning of a field changes.</summary>
-    public const uint CurrentProtocol = 1;
+    /// <summary>Raised when the meaning of a field, of an <see cref="XskStep"/> or of a <see cref="PortCounter"/> changes.</summary>
+    public const uint CurrentProtocol = 2;
 
     public ForwarderVerb Verb;
     public uint Protocol;

@@ -184,6 +184,10 @@ public sealed unsafe partial class PacketLoop
             return PortCounter.DropOutputGone;
         if (PortEntry.NetworkOf(outputWord) != PortEntry.NetworkOf(inputWord))
             return PortCounter.DropOtherNetwork;
+        // The program judged this frame by where the MAC was then; if it has moved, its new port may be isolated too. The output's
+        // Egress flag is not looked at: a port that leaves the path lets the frames in flight through.
+        if ((outputWord & inputWord & (ulong)PortFlags.Isolated) != 0)
+            return PortCounter.DropIsolated;
         if (id == q->Port)
             return PortCounter.DropSamePort;
         if (descriptor->len > _ports[id].FrameBytesMax)

@@ -86,6 +86,39 @@ public sealed unsafe class PacketLoopTests : IDisposable
     }
 
     [Fact]
+    public void Nothing_goes_between_isolated_ports_even_if_the_program_let_it_in()
+    {
+        SimulatedPort a = _loop.AddPort(flags: PortFlags.Isolated), b = _loop.AddPort(), c = _loop.AddPort(flags: PortFlags.Isolated);
+        _loop.Learn(A, a);
+        _loop.Learn(B, b);
+        a.Deliver(Frames.Ethernet(B, A, 0x0800, new byte[50]));
+        b.Deliver(Frames.Ethernet(A, B, 0x0800, new byte[50]));
+        _loop.Round();
+        Assert.Single(b.TakeSent());
+        Assert.Single(a.TakeSent());
+        a.Deliver(Frames.Ethernet(B, A, 0x0800, new byte[50]));         // redirected while B was still on an open port
+        _loop.Learn(B, c);
+        _loop.Round();
+        Assert.Empty(c.TakeSent());
+        Assert.Equal(1ul, a[PortCounter.DropIsolated]);
+        Assert.True(_loop.Audit());
+    }
+
+    [Fact]
+    public void A_port_that_leaves_the_path_lets_frames_in_flight_through()
+    {
+        SimulatedPort a = _loop.AddPort(), b = _loop.AddPort();
+        _loop.Learn(B, b);
+        a.Deliver(Frames.Ethernet(B, A, 0x0800, new byte[50]));
+        _loop.Entry(b.Id)->Word = PortEntry.Pack(LoopFixture.Generation, LoopFixture.Network, PortFlags.None);
+        _loop.Round();
+        Assert.Single(b.TakeSent());
+    }
+
+    [Fact]
+    public void A_counter_row_has_room_for_every_counter() => Assert.True((int)PortCounter.Count <= CounterMemory.RowSlots);
+
+    [Fact]
     public void A_frame_of_exactly_the_outputs_mtu_passes()
     {
         SimulatedPort a = _loop.AddPort(), b = _loop.AddPort(frameBytesMax: 1514);
