@@ -89,8 +89,7 @@ internal sealed unsafe class DataPath : IDisposable
         int error = OpenQueues(request, queues, fill, tx, out uint opened, out step, out flags);
         if (error != 0)
         {
-            CloseQueues(queues, opened, flags);
-            NativeMemory.Free(queues);
+            Retire(queues, opened, flags);
             return error;
         }
 
@@ -123,19 +122,9 @@ internal sealed unsafe class DataPath : IDisposable
 
         _loop.PostDetach((ushort)id);
         _thread.Complete();
-        CloseQueues(queues, count, port->Flags);
-        if ((port->Flags & ForwarderPortFlags.ZeroCopy) != 0)
-            Tmds.Linux.LibC.poll(null, 0, ZeroCopyGraceMs);
-        for (uint i = 0; i < count; i++)
-        {
-            _loop.PostReclaim(queues[i].Index);
-            _thread.Complete();
-            _queueTaken[queues[i].Index] = false;
-        }
-
+        Retire(queues, count, port->Flags);
         _quotaFrames -= port->Quota;
         *port = default;
-        NativeMemory.Free(queues);
         _memory.Status->PortsInUse = --PortCount;
         return 0;
     }
@@ -217,11 +206,26 @@ internal sealed unsafe class DataPath : IDisposable
         return 0;
     }
 
-    private void CloseQueues(PortQueue* queues, uint count, ForwarderPortFlags flags)
+    /// <summary>
+    /// Closes queues that the loop does not serve, or no longer. Frames and ledger indices become free only when no driver can
+    /// write into the frames any more. Frees <paramref name="queues"/>.
+    /// </summary>
+    private void Retire(PortQueue* queues, uint count, ForwarderPortFlags flags)
     {
-        XskGroup group = (flags & ForwarderPortFlags.ZeroCopy) != 0 ? _zeroCopy : _copy;
+        bool isZeroCopy = (flags & ForwarderPortFlags.ZeroCopy) != 0;
+        XskGroup group = isZeroCopy ? _zeroCopy : _copy;
         for (uint i = 0; i < count; i++)
             group.Close(queues + i);
+        if (isZeroCopy && count != 0)
+            Tmds.Linux.LibC.poll(null, 0, ZeroCopyGraceMs);
+        for (uint i = 0; i < count; i++)
+        {
+            _loop.PostReclaim(queues[i].Index);
+            _thread.Complete();
+            _queueTaken[queues[i].Index] = false;
+        }
+
+        NativeMemory.Free(queues);
     }
 
     private int EnterXskMap(ManagedPort* port, int xskMap)
