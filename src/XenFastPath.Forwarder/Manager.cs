@@ -10,7 +10,7 @@ namespace XenFastPath.Forwarder;
 /// <summary>Serves control's requests one by one until it is told to exit.</summary>
 internal sealed unsafe class Manager(ControlSocket socket, ForwarderMemory memory, long arenaBytes, int cpu) : IDisposable
 {
-    private const int TickMs = 1000;
+    private const ulong TickNs = 1_000_000_000, NsPerMs = 1_000_000;
     private const int TicksPerAudit = 10;
 
     private readonly int[] _fds = new int[ForwarderChannel.FdsMax];
@@ -24,14 +24,20 @@ internal sealed unsafe class Manager(ControlSocket socket, ForwarderMemory memor
     public int Run()
     {
         pollfd* polled = stackalloc pollfd[2];
+        ulong tickNs = Clock.NowNs() + TickNs;
         while (true)
         {
+            // By the clock, not whenever it is quiet: a control that never stops asking must not end the audits.
+            ulong nowNs = Clock.NowNs();
+            if (nowNs >= tickNs)
+            {
+                Tick();
+                tickNs = nowNs + TickNs;
+            }
+
             polled[0] = new pollfd { fd = socket.Fd, events = POLLIN };
             polled[1] = new pollfd { fd = _control, events = POLLIN };
-            int ready = poll(polled, 2, TickMs);
-            if (ready == 0)
-                Tick();
-            if (ready <= 0)
+            if (poll(polled, 2, (int)((tickNs - nowNs + NsPerMs - 1) / NsPerMs)) <= 0)
                 continue;
             if (polled[1].revents != 0 && !Serve())
                 return 0;
