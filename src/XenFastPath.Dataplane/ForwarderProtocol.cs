@@ -143,8 +143,9 @@ public static unsafe class ForwarderChannel
     }
 
     /// <summary>
-    /// Receives one message; blocks. False if the peer is gone or does not speak this protocol. The descriptors received are the
-    /// caller's to close; <paramref name="fdCount"/> says how many of <paramref name="fds"/> are valid.
+    /// Receives one message; blocks. The descriptors that came with it are the caller's to close; <paramref name="fdCount"/> says how
+    /// many of <paramref name="fds"/> are valid. False, and none are left, if the peer is gone, does not speak this protocol, or
+    /// says nothing within the socket's time limit.
     /// </summary>
     public static bool Receive(int fd, out ForwarderMessage message, Span<int> fds, out int fdCount)
     {
@@ -168,6 +169,7 @@ public static unsafe class ForwarderChannel
                     return false;
             }
 
+            bool isWhole = length == sizeof(ForwarderMessage);
             cmsghdr* rights = CMSG_FIRSTHDR(&header);
             if (rights != null && rights->cmsg_level == SOL_SOCKET && rights->cmsg_type == SCM_RIGHTS)
             {
@@ -175,14 +177,14 @@ public static unsafe class ForwarderChannel
                 int* values = (int*)CMSG_DATA(rights);
                 for (int i = 0; i < received; i++)
                 {
-                    if (i < fds.Length)
+                    if (isWhole && i < fds.Length)
                         fds[fdCount++] = values[i];
                     else
                         close(values[i]);
                 }
             }
 
-            return length == sizeof(ForwarderMessage);
+            return isWhole;
         }
     }
 }

@@ -30,15 +30,15 @@ public sealed unsafe class LoopThread : IDisposable
         _counters = counters;
         _cpu = cpu;
         _epoll = epoll_create1(EPOLL_CLOEXEC);
-        _wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        _done = eventfd(0, EFD_CLOEXEC);
-        if (_epoll < 0 || _wake < 0 || _done < 0)
-            throw new SystemCallException("eventfd", Errno.Last);
+        _wake = _epoll < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        _done = _wake < 0 ? -1 : eventfd(0, EFD_CLOEXEC);
+        if (_done < 0)
+            throw Closing(_epoll < 0 ? "epoll_create1 for the packet thread" : "eventfd for the packet thread");
         _loop.CommandDone = &Signal;
         _loop.CommandDoneArgument = _done;
         // Edge triggered: the loop need not read it, and an idle round costs one system call.
         if (!Watch(_wake, EPOLLIN | EPOLLET))
-            throw new SystemCallException("epoll_ctl", Errno.Last);
+            throw Closing("epoll_ctl: add the packet thread's eventfd");
         _thread = new Thread(Run, maxStackSize: 256 * 1024) { IsBackground = true, Name = "packet-loop" };
     }
 
@@ -78,9 +78,23 @@ public sealed unsafe class LoopThread : IDisposable
         Volatile.Write(ref _stop, true);
         Signal(_wake);
         _thread.Join();
-        close(_epoll);
-        close(_wake);
-        close(_done);
+        Close();
+    }
+
+    private void Close()
+    {
+        foreach (int fd in (ReadOnlySpan<int>)[_epoll, _wake, _done])
+        {
+            if (fd >= 0)
+                close(fd);
+        }
+    }
+
+    private SystemCallException Closing(string step)
+    {
+        SystemCallException error = new(step, Errno.Last);
+        Close();
+        return error;
     }
 
     private void Run()

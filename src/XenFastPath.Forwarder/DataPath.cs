@@ -44,7 +44,16 @@ internal sealed unsafe class DataPath : IDisposable
         _zeroCopy = new XskGroup(_arena, isZeroCopy: true);
         _ports = (ManagedPort*)NativeMemory.AllocZeroed(Layout.PortsMax, (nuint)sizeof(ManagedPort));
         _queueTaken = (bool*)NativeMemory.AllocZeroed(Layout.XsksMax, sizeof(bool));
-        _thread = new LoopThread(_loop, memory.Loop, cpu);
+        try
+        {
+            _thread = new LoopThread(_loop, memory.Loop, cpu);
+        }
+        catch (SystemCallException)
+        {
+            _arena.Dispose();
+            throw;
+        }
+
         _thread.Start();
     }
 

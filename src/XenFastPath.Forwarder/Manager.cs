@@ -63,7 +63,7 @@ internal sealed unsafe class Manager(ControlSocket socket, ForwarderMemory memor
         _control = fd;
     }
 
-    /// <summary>Answers one request. False: exit.</summary>
+    /// <summary>Answers one request. False: exit. Descriptors that no verb has taken are closed.</summary>
     private bool Serve()
     {
         if (!ForwarderChannel.Receive(_control, out ForwarderMessage request, _fds, out _fdCount))
@@ -74,26 +74,30 @@ internal sealed unsafe class Manager(ControlSocket socket, ForwarderMemory memor
         }
 
         ForwarderMessage reply = new() { Verb = request.Verb, Protocol = ForwarderMessage.CurrentProtocol, LayoutVersion = Layout.Version, Port = request.Port };
-        if (request.Verb == ForwarderVerb.Hello)
-        {
-            Hello(ref reply);
-            return true;
-        }
-
         try
         {
+            if (request.Verb == ForwarderVerb.Hello)
+            {
+                Hello(ref reply);
+                return true;
+            }
+
             Carry(request, ref reply);
         }
         catch (SystemCallException e)
         {
             reply.Error = e.Code;
         }
+        finally
+        {
+            CloseReceived();
+        }
 
         ForwarderChannel.Send(_control, reply);
         return request.Verb != ForwarderVerb.Shutdown;
     }
 
-    /// <summary>Carries one request out. Descriptors that no verb has taken are closed.</summary>
+    /// <summary>Carries one request out.</summary>
     private void Carry(in ForwarderMessage request, ref ForwarderMessage reply)
     {
         switch (request.Verb)
@@ -119,7 +123,6 @@ internal sealed unsafe class Manager(ControlSocket socket, ForwarderMemory memor
                 reply.Error = _path.Audit() ? 0 : Errno.EINVAL;
                 break;
             default:
-                CloseReceived();
                 reply.Error = Errno.EOPNOTSUPP;
                 break;
         }
@@ -144,30 +147,49 @@ internal sealed unsafe class Manager(ControlSocket socket, ForwarderMemory memor
     {
         // Control sends them once to each forwarder; a second time they are the same maps (it has compared their id).
         if (_path is not null || _fdCount != 3)
-        {
-            CloseReceived();
             return _path is not null ? 0 : Errno.EINVAL;
+        SharedMemory? ports = null, heartbeats = null;
+        try
+        {
+            ports = SharedMemory.OpenReadOnly(Take(1), Layout.PortsMax * (long)sizeof(PortEntry), "xfp_ports");
+            heartbeats = SharedMemory.OpenReadWrite(Take(2), sizeof(Heartbeats), "xfp_heartbeats");
+            _path = new DataPath(memory, (PortEntry*)ports.Address, (Heartbeats*)heartbeats.Address, arenaBytes, cpu);
+        }
+        catch (SystemCallException)
+        {
+            ports?.Dispose();
+            heartbeats?.Dispose();
+            throw;
         }
 
-        _xskMap = _fds[0];
-        SharedMemory ports = SharedMemory.OpenReadOnly(_fds[1], Layout.PortsMax * (long)sizeof(PortEntry), "xfp_ports");
-        SharedMemory heartbeats = SharedMemory.OpenReadWrite(_fds[2], sizeof(Heartbeats), "xfp_heartbeats");
-        _path = new DataPath(memory, (PortEntry*)ports.Address, (Heartbeats*)heartbeats.Address, arenaBytes, cpu);
+        _xskMap = Take(0);
         return 0;
     }
 
     private void SetTable(long bytes)
     {
-        SharedMemory table = SharedMemory.OpenReadOnly(_fds[0], bytes, "macs");
+        SharedMemory table = SharedMemory.OpenReadOnly(Take(0), bytes, "macs");
         _path!.SetTable(table.Address);
         _table?.Dispose();
         _table = table;
     }
 
+    /// <summary>A received descriptor becomes the caller's.</summary>
+    private int Take(int index)
+    {
+        int fd = _fds[index];
+        _fds[index] = -1;
+        return fd;
+    }
+
     private void CloseReceived()
     {
         for (int i = 0; i < _fdCount; i++)
-            close(_fds[i]);
+        {
+            if (_fds[i] >= 0)
+                close(_fds[i]);
+        }
+
         _fdCount = 0;
     }
 
