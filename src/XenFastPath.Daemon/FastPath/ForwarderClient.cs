@@ -54,37 +54,95 @@ internal sealed unsafe class ForwarderClient : IDisposable
 
     public bool IsConnected => Volatile.Read(ref _fd) >= 0;
 
-    /// <summary>Connects and says hello; null if no forwarder serves the run-dir, or one that speaks another version.</summary>
-    public static ForwarderClient? TryConnect(string runDir, out bool isOtherVersion)
+    /// <summary>
+    /// Connects and says hello. Null if no forwarder serves the run-dir; or if one does that speaks another version, which is told
+    /// to exit; or if a process accepts but gives no whole answer in time. That one, <paramref name="silentPid"/>, is stopped or
+    /// hangs, and must be killed before another can serve the run-dir; 0: there is none.
+    /// </summary>
+    /// <exception cref="FastPathException">The run-dir's path is too long for a socket.</exception>
+    /// <exception cref="SystemCallException">The forwarder's memory cannot be mapped.</exception>
+    public static ForwarderClient? TryConnect(string runDir, out bool isOtherVersion, out int silentPid)
     {
         isOtherVersion = false;
+        silentPid = 0;
         int fd = Connect(Path.Combine(runDir, ForwarderChannel.SocketName));
         if (fd < 0)
             return null;
-        Span<int> fds = stackalloc int[ForwarderChannel.FdsMax];
-        ForwarderMessage request = Message(ForwarderVerb.Hello);
-        if (!ForwarderChannel.Send(fd, request) || !ForwarderChannel.Receive(fd, out ForwarderMessage hello, fds, out int count))
+        ForwarderClient? client = null;
+        try
         {
-            close(fd);
-            return null;
+            client = Greet(fd, out isOtherVersion);
+            if (client is null && !isOtherVersion && !HasEnded(fd))
+                silentPid = PeerPid(fd);
+            return client;
         }
+        finally
+        {
+            if (client is null)
+                close(fd);
+        }
+    }
 
+    /// <summary>Says hello and takes what comes back; null if that is of another version, or not all of it comes.</summary>
+    private static ForwarderClient? Greet(int fd, out bool isOtherVersion)
+    {
+        isOtherVersion = false;
+        Span<int> fds = stackalloc int[ForwarderChannel.FdsMax];
+        if (!ForwarderChannel.Send(fd, Message(ForwarderVerb.Hello)) || !ForwarderChannel.Receive(fd, out ForwarderMessage hello, fds, out int count))
+            return null;
         isOtherVersion = hello.Protocol != ForwarderMessage.CurrentProtocol || hello.LayoutVersion != Layout.Version || count != 2;
         if (isOtherVersion)
         {
-            foreach (int received in fds[..count])
-                close(received);
+            CloseAll(fds[..count]);
             ForwarderChannel.Send(fd, Message(ForwarderVerb.Shutdown));
-            close(fd);
             return null;
         }
 
-        SharedMemory counters = SharedMemory.OpenReadOnly(fds[0], (long)hello.Bytes, "counters");
-        SharedMemory lifeline = SharedMemory.OpenReadWrite(fds[1], Environment.SystemPageSize, "lifeline");
-        List<ForwarderMessage> ports = [];
-        while (ports.Count < hello.Count && ForwarderChannel.Receive(fd, out ForwarderMessage port, fds, out _))
+        Map(fds, hello, out SharedMemory counters, out SharedMemory lifeline);
+        if (TryReceivePorts(fd, hello.Count, out List<ForwarderMessage> ports))
+            return new ForwarderClient(fd, counters, lifeline, hello, ports);
+        counters.Dispose();
+        lifeline.Dispose();
+        return null;
+    }
+
+    /// <summary>Maps what came with Hello. A descriptor is the mapping's from the call on, also if that fails.</summary>
+    private static void Map(ReadOnlySpan<int> fds, in ForwarderMessage hello, out SharedMemory counters, out SharedMemory lifeline)
+    {
+        try
+        {
+            counters = SharedMemory.OpenReadOnly(fds[0], (long)hello.Bytes, "counters");
+        }
+        catch (SystemCallException)
+        {
+            close(fds[1]);
+            throw;
+        }
+
+        try
+        {
+            lifeline = SharedMemory.OpenReadWrite(fds[1], Environment.SystemPageSize, "lifeline");
+        }
+        catch (SystemCallException)
+        {
+            counters.Dispose();
+            throw;
+        }
+    }
+
+    private static bool TryReceivePorts(int fd, uint count, out List<ForwarderMessage> ports)
+    {
+        ports = [];
+        Span<int> fds = stackalloc int[ForwarderChannel.FdsMax];
+        while (ports.Count < count)
+        {
+            if (!ForwarderChannel.Receive(fd, out ForwarderMessage port, fds, out int fdCount))
+                return false;
+            CloseAll(fds[..fdCount]);       // none is expected with these
             ports.Add(port);
-        return new ForwarderClient(fd, counters, lifeline, hello, ports);
+        }
+
+        return true;
     }
 
     public void SetMaps(BpfMaps maps) => Succeed(Request(Message(ForwarderVerb.SetMaps), [maps.Xsks, maps.PortsFd, maps.HeartbeatsFd]), "take the maps");
@@ -132,9 +190,13 @@ internal sealed unsafe class ForwarderClient : IDisposable
         lock (_lock)
         {
             Span<int> received = stackalloc int[ForwarderChannel.FdsMax];
-            if (_fd >= 0 && ForwarderChannel.Send(_fd, message, fds)
-                && ForwarderChannel.Receive(_fd, out ForwarderMessage reply, received, out _) && reply.Verb == message.Verb)
-                return reply;
+            if (_fd >= 0 && ForwarderChannel.Send(_fd, message, fds) && ForwarderChannel.Receive(_fd, out ForwarderMessage reply, received, out int count))
+            {
+                CloseAll(received[..count]);        // no reply but Hello's carries any
+                if (reply.Verb == message.Verb)
+                    return reply;
+            }
+
             Close();
             throw new ForwarderGoneException($"the forwarder (pid {Pid}) does not answer");
         }
@@ -156,14 +218,25 @@ internal sealed unsafe class ForwarderClient : IDisposable
     private static ForwarderMessage Message(ForwarderVerb verb) =>
         new() { Verb = verb, Protocol = ForwarderMessage.CurrentProtocol, LayoutVersion = Layout.Version };
 
+    private static void CloseAll(ReadOnlySpan<int> fds)
+    {
+        foreach (int fd in fds)
+            close(fd);
+    }
+
+    /// <summary>A connected socket, or -1 if nobody listens.</summary>
     private static int Connect(string path)
     {
+        const int pathBytesMax = 107;
+        byte[] name = Encoding.UTF8.GetBytes(path);
+        if (name.Length > pathBytesMax)
+            throw new FastPathException($"{path}: a socket's path may have {pathBytesMax} bytes, this one has {name.Length}");
         int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
         if (fd < 0)
             return -1;
         sockaddr_un address = default;
         address.sun_family = AF_UNIX;
-        Encoding.UTF8.GetBytes(path, new Span<byte>(address.sun_path, 107));
+        name.CopyTo(new Span<byte>(address.sun_path, pathBytesMax));
         long* timeout = stackalloc long[2] { AnswerSecondsMax, 0 };     // struct timeval
         setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, timeout, 2 * sizeof(long));
         setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, timeout, 2 * sizeof(long));
@@ -171,5 +244,20 @@ internal sealed unsafe class ForwarderClient : IDisposable
             return fd;
         close(fd);
         return -1;
+    }
+
+    /// <summary>Has the other end hung up, by its own will or because it died?</summary>
+    private static bool HasEnded(int fd)
+    {
+        pollfd polled = new() { fd = fd };
+        return poll(&polled, 1, 0) != 0;
+    }
+
+    /// <summary>The process that listens at the other end (SO_PEERCRED: the one that called listen); 0 if it is not in our pid namespace.</summary>
+    private static int PeerPid(int fd)
+    {
+        int* credentials = stackalloc int[3];       // struct ucred: pid, uid, gid
+        socklen_t length = 3 * sizeof(int);
+        return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, credentials, &length) == 0 ? credentials[0] : 0;
     }
 }

@@ -43,7 +43,7 @@ internal sealed unsafe class ForwarderSupervisor(string runDir, BpfMaps maps, st
     {
         _client?.Dispose();
         _client = null;
-        ForwarderClient? client = ForwarderClient.TryConnect(runDir, out bool isOtherVersion);
+        ForwarderClient? client = ForwarderClient.TryConnect(runDir, out bool isOtherVersion, out _);
         if (client is not null && ((client.MapId != 0 && client.MapId != maps.XsksId) || client.NetnsInode != NetworkNamespace.Inode))
         {
             // It works with maps that are no longer pinned, or with other devices: nothing can be redirected to it.
@@ -101,7 +101,7 @@ internal sealed unsafe class ForwarderSupervisor(string runDir, BpfMaps maps, st
         // It says "ready" when it listens; end of file means that it has gone, with its reason on stderr.
         if (process.StandardOutput.ReadLine() != "ready")
             throw new FastPathException($"{path} did not start; its reason stands above");
-        ForwarderClient? client = ForwarderClient.TryConnect(runDir, out _);
+        ForwarderClient? client = ForwarderClient.TryConnect(runDir, out _, out _);
         Log.Info($"forwarder: started {path}, pid {process.Id}");
         return client ?? throw new FastPathException($"{path} (pid {process.Id}) does not answer on {runDir}/{ForwarderChannel.SocketName}");
     }
