@@ -36,7 +36,7 @@ public struct XskRequest
 /// <summary>
 /// The sockets of one mode, copy or zero-copy. The arena is registered once per mode: by the first socket, whose registration
 /// the others share (XDP_SHARED_UMEM). Any bound socket of the group can vouch for it, so the group lives on when its first
-/// member leaves. Two groups on the same memory may exchange frames by address; the ledger keeps them apart.
+/// member leaves, or loses its device. Two groups on the same memory may exchange frames by address; the ledger keeps them apart.
 /// </summary>
 public sealed unsafe class XskGroup(Arena arena, bool isZeroCopy)
 {
@@ -144,18 +144,33 @@ public sealed unsafe class XskGroup(Arena arena, bool isZeroCopy)
             sxdp_ifindex = request.Ifindex,
             sxdp_queue_id = request.Queue,
         };
-        if (isFirst)
-        {
-            address.sxdp_flags = (ushort)(IfXdp.XDP_USE_NEED_WAKEUP | (isZeroCopy ? IfXdp.XDP_ZEROCOPY : IfXdp.XDP_COPY));
-        }
-        else
+        if (!isFirst)
         {
             // Mode and wake-up are inherited; any other flag beside this one is refused.
             address.sxdp_flags = IfXdp.XDP_SHARED_UMEM;
-            address.sxdp_shared_umem_fd = (uint)_members[0];
+            for (int i = 0; i < _count; i++)
+            {
+                address.sxdp_shared_umem_fd = (uint)_members[i];
+                int error = BindWhenFree(fd, address);
+                if (error != Errno.EBADF)
+                    return error;
+                // That member's device was unregistered and its socket unbound, which control has yet to hear of: it can vouch no more.
+            }
+
+            // None is left that could: the group begins anew with this socket.
+            int refused = RegisterUmem(fd, out _hasTxMetadata);
+            if (refused != 0)
+                return refused;
         }
 
-        // The kernel frees a closed socket's queue in a work queue some 20 ms later: until then the queue is busy.
+        address.sxdp_flags = (ushort)(IfXdp.XDP_USE_NEED_WAKEUP | (isZeroCopy ? IfXdp.XDP_ZEROCOPY : IfXdp.XDP_COPY));
+        address.sxdp_shared_umem_fd = 0;
+        return BindWhenFree(fd, address);
+    }
+
+    /// <summary>The kernel frees a closed socket's queue in a work queue some 20 ms later: until then the queue is busy.</summary>
+    private static int BindWhenFree(int fd, sockaddr_xdp address)
+    {
         ulong deadlineNs = Clock.NowNs() + Limits.BindBusyMsMax * 1_000_000UL;
         while (bind(fd, (sockaddr*)&address, sizeof(sockaddr_xdp)) != 0)
         {

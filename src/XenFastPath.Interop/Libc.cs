@@ -56,7 +56,7 @@ public static unsafe partial class Libc
 /// <summary>errno values that mean something to us; the kernel's numbers (asm-generic/errno.h).</summary>
 public static class Errno
 {
-    public const int EPERM = 1, ENOENT = 2, ESRCH = 3, EINTR = 4, ENXIO = 6, EAGAIN = 11, ENOMEM = 12, EACCES = 13,
+    public const int EPERM = 1, ENOENT = 2, ESRCH = 3, EINTR = 4, ENXIO = 6, EBADF = 9, EAGAIN = 11, ENOMEM = 12, EACCES = 13,
         EBUSY = 16, EEXIST = 17, ENODEV = 19, EINVAL = 22, ENOSPC = 28, ERANGE = 34, ELOOP = 40, ENOLINK = 67,
         EPROTO = 71, EMSGSIZE = 90, EPROTONOSUPPORT = 93, EOPNOTSUPP = 95, EAFNOSUPPORT = 97, EADDRNOTAVAIL = 99,
         ENETDOWN = 100, ENOBUFS = 105, ETIMEDOUT = 110, EOWNERDEAD = 130, ENOTSUPP = 524;
@@ -64,7 +64,7 @@ public static class Errno
     private static readonly Dictionary<int, string> s_names = new()
     {
         [EPERM] = nameof(EPERM), [ENOENT] = nameof(ENOENT), [ESRCH] = nameof(ESRCH), [EINTR] = nameof(EINTR),
-        [ENXIO] = nameof(ENXIO), [EAGAIN] = nameof(EAGAIN), [ENOMEM] = nameof(ENOMEM), [EACCES] = nameof(EACCES),
+        [ENXIO] = nameof(ENXIO), [EBADF] = nameof(EBADF), [EAGAIN] = nameof(EAGAIN), [ENOMEM] = nameof(ENOMEM), [EACCES] = nameof(EACCES),
         [EBUSY] = nameof(EBUSY), [EEXIST] = nameof(EEXIST), [ENODEV] = nameof(ENODEV), [EINVAL] = nameof(EINVAL),
         [ENOSPC] = nameof(ENOSPC), [ERANGE] = nameof(ERANGE), [ELOOP] = nameof(ELOOP), [ENOLINK] = nameof(ENOLINK),
         [EPROTO] = nameof(EPROTO), [EMSGSIZE] = nameof(EMSGSIZE), [EPROTONOSUPPORT] = nameof(EPROTONOSUPPORT),
