@@ -12,8 +12,11 @@ namespace XenFastPath.Dataplane;
 /// </summary>
 public sealed unsafe class SharedMemory : IDisposable
 {
-    private SharedMemory(int fd, byte* address, nuint bytes)
+    private readonly string _name;
+
+    private SharedMemory(string name, int fd, byte* address, nuint bytes)
     {
+        _name = name;
         Fd = fd;
         Address = address;
         Bytes = bytes;
@@ -61,7 +64,7 @@ public sealed unsafe class SharedMemory : IDisposable
     {
         const int F_SEAL_FUTURE_WRITE = 0x10;
         if (fcntl(Fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) < 0)
-            throw new SystemCallException("seal", Errno.Last);
+            throw new SystemCallException("seal " + _name, Errno.Last);
     }
 
     /// <summary>Unmaps and closes. The caller guarantees that nobody uses the address any more.</summary>
@@ -79,7 +82,7 @@ public sealed unsafe class SharedMemory : IDisposable
         void* address = mmap(null, (size_t)bytes, protection, MAP_SHARED, fd, 0);
         if (address == MAP_FAILED)
             throw Closing(fd, "mmap " + name);
-        return new SharedMemory(fd, (byte*)address, bytes);
+        return new SharedMemory(name, fd, (byte*)address, bytes);
     }
 
     private static SystemCallException Closing(int fd, string step)

@@ -15,9 +15,10 @@ public enum XskStep
     Rings,
     MapRings,
     Bind,
-    Options,
     XskMap,
     Quota,
+    BadRequest,
+    PortAlreadyOpen,
 }
 
 /// <summary>What a new socket is to be.</summary>
@@ -27,7 +28,6 @@ public struct XskRequest
     public uint Queue;
     public uint FillFrames;
     public uint TxFrames;
-    public bool TryZeroCopy;
 
     /// <summary>May TX metadata be used? In zero-copy mode only if the driver says so (netdev xsk-features).</summary>
     public bool ZeroCopyTxMetadata;

@@ -32,7 +32,7 @@ internal sealed unsafe class ControlSocket : IDisposable
         File.Delete(path);
         int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
         if (fd < 0)
-            throw new SystemCallException("socket", Errno.Last);
+            throw new SystemCallException("socket for " + path, Errno.Last);
         sockaddr_un address = default;
         address.sun_family = AF_UNIX;
         byte[] name = Encoding.UTF8.GetBytes(path);

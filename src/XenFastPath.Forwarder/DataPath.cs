@@ -80,13 +80,15 @@ internal sealed unsafe class DataPath : IDisposable
 
     public int Add(in ForwarderMessage request, int xskMap, out XskStep step, out ForwarderPortFlags flags)
     {
-        step = XskStep.Quota;
         flags = ForwarderPortFlags.None;
+        step = XskStep.BadRequest;
         if (request.Port is 0 or >= Layout.PortsMax || request.QueueCount is 0 or > Limits.QueuesPerPortMax)
             return Errno.EINVAL;
+        step = XskStep.PortAlreadyOpen;
         ManagedPort* port = _ports + request.Port;
         if (port->Output.QueueCount != 0)
             return Errno.EEXIST;
+        step = XskStep.Quota;
         bool isPhysical = (request.PortFlags & ForwarderPortFlags.IsPhysical) != 0;
         uint fill = (uint)(isPhysical ? Limits.PifFillFrames : Limits.VifFillFrames);
         uint tx = (uint)(isPhysical ? Limits.PifTxFrames : Limits.VifTxFrames);

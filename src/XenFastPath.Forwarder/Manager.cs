@@ -73,7 +73,13 @@ internal sealed unsafe class Manager(ControlSocket socket, ForwarderMemory memor
             return true;
         }
 
-        ForwarderMessage reply = new() { Verb = request.Verb, Protocol = ForwarderMessage.CurrentProtocol, LayoutVersion = Layout.Version, Port = request.Port };
+        ForwarderMessage reply = new()
+        {
+            Verb = request.Verb,
+            Protocol = ForwarderMessage.CurrentProtocol,
+            LayoutVersion = Layout.Version,
+            Port = request.Port,
+        };
         try
         {
             if (request.Verb == ForwarderVerb.Hello)

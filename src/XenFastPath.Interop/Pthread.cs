@@ -38,10 +38,10 @@ public static unsafe partial class Pthread
     public static void InitRobust(void* mutex)
     {
         byte* attributes = stackalloc byte[MutexAttrBytes];
-        Check(pthread_mutexattr_init(attributes));
-        Check(pthread_mutexattr_setpshared(attributes, PTHREAD_PROCESS_SHARED));
-        Check(pthread_mutexattr_setrobust(attributes, PTHREAD_MUTEX_ROBUST));
-        Check(pthread_mutex_init(mutex, attributes));
+        Check(pthread_mutexattr_init(attributes), "pthread_mutexattr_init");
+        Check(pthread_mutexattr_setpshared(attributes, PTHREAD_PROCESS_SHARED), "pthread_mutexattr_setpshared");
+        Check(pthread_mutexattr_setrobust(attributes, PTHREAD_MUTEX_ROBUST), "pthread_mutexattr_setrobust");
+        Check(pthread_mutex_init(mutex, attributes), "pthread_mutex_init");
     }
 
     /// <summary>Locks; blocks until the mutex is free or its owner died. Returns 0 or <see cref="Errno.EOWNERDEAD"/>.</summary>
@@ -49,12 +49,12 @@ public static unsafe partial class Pthread
     public static int Lock(void* mutex)
     {
         int error = pthread_mutex_lock(mutex);
-        return error is 0 or Errno.EOWNERDEAD ? error : throw new SystemCallException("pthread_mutex_lock", error);
+        return error is 0 or Errno.EOWNERDEAD ? error : throw new SystemCallException("pthread_mutex_lock of a lifeline", error);
     }
 
-    private static void Check(int error)
+    private static void Check(int error, string call)
     {
         if (error != 0)
-            throw new SystemCallException("pthread_mutex", error);
+            throw new SystemCallException(call + " of a lifeline", error);
     }
 }
