@@ -63,7 +63,7 @@ struct xfp_port {
 /* Key of the FDB: network << 48 | MAC. */
 /*
  * Value of the FDB, the same word in the BPF map and in the shared-memory table:
- * generation (32) << 32 | VLAN tag to push (16) << 16 | output port id (16). 0 is "no entry".
+ * generation (32) << 32 | reserved, 0 (16) << 16 | output port id (16). 0 is "no entry".
  */
 struct xfp_fdb_value {
 	unsigned long long word;

@@ -118,8 +118,8 @@ public static class FdbKey
 }
 
 /// <summary>
-/// Value of both FDB copies: generation (32) &lt;&lt; 32 | VLAN tag to push (16) &lt;&lt; 16 | output port id (16). 0 is "no entry": port id 0
-/// is never used.
+/// Value of both FDB copies: generation (32) &lt;&lt; 32 | reserved, 0 (16) &lt;&lt; 16 | output port id (16). 0 is "no entry": port id 0 is
+/// never used.
 /// </summary>
 public static class FdbWord
 {

@@ -52,9 +52,6 @@ public static class Limits
     /// <summary>A bind right after another socket's close sees EBUSY for some 20 ms; this long is tried.</summary>
     public const int BindBusyMsMax = 2000;
 
-    /// <summary>Attempts to wake the kernel for TX in one round and port; a full output never holds the loop up.</summary>
-    public const int KicksPerRound = 1;
-
     /// <summary>How many frames one TX kick may take (XDP_MAX_TX_SKB_BUDGET, kernel 6.17; 32 before).</summary>
     public const int TxBudgetFrames = 128;
 }

@@ -10,16 +10,13 @@ public static class IfXdp
 
     // sockopts
     public const int XDP_MMAP_OFFSETS = 1, XDP_RX_RING = 2, XDP_TX_RING = 3, XDP_UMEM_REG = 4, XDP_UMEM_FILL_RING = 5,
-        XDP_UMEM_COMPLETION_RING = 6, XDP_STATISTICS = 7, XDP_OPTIONS = 8, XDP_MAX_TX_SKB_BUDGET = 9;
+        XDP_UMEM_COMPLETION_RING = 6, XDP_STATISTICS = 7, XDP_MAX_TX_SKB_BUDGET = 9;
 
     // sockaddr_xdp.sxdp_flags
     public const ushort XDP_SHARED_UMEM = 1, XDP_COPY = 2, XDP_ZEROCOPY = 4, XDP_USE_NEED_WAKEUP = 8;
 
     // xdp_umem_reg.flags
     public const uint XDP_UMEM_TX_METADATA_LEN = 4;
-
-    // xdp_options.flags
-    public const uint XDP_OPTIONS_ZEROCOPY = 1;
 
     // ring flags
     public const uint XDP_RING_NEED_WAKEUP = 1;

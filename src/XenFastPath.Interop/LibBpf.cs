@@ -12,7 +12,7 @@ public static unsafe partial class LibBpf
     private const string Library = "libbpf.so.1";
 
     public const int BPF_XDP = 37, BPF_TCX_INGRESS = 46, BPF_TCX_EGRESS = 47;
-    public const ulong BPF_ANY = 0, BPF_NOEXIST = 1, BPF_EXIST = 2;
+    public const ulong BPF_ANY = 0;
     public const uint XDP_FLAGS_SKB_MODE = 2, XDP_FLAGS_DRV_MODE = 4;
 
     [LibraryImport(Library, SetLastError = true)]

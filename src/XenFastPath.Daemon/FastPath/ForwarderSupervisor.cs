@@ -26,7 +26,7 @@ internal sealed unsafe class ForwarderSupervisor(string runDir, BpfMaps maps, st
     /// <summary>Forwarders that this daemon started in the place of another.</summary>
     public long Restarts { get; private set; }
 
-    /// <summary>Age of the oldest heartbeat of the forwarder's threads, ns.</summary>
+    /// <summary>Age of the heartbeat of the forwarder's packet thread, ns.</summary>
     public long HeartbeatAgeNs => (long)(Clock.NowNs() - Volatile.Read(ref *Heartbeats.WorkerNs(maps.Heartbeats, 0)));
 
     public bool IsStale => HeartbeatAgeNs > Layout.ForwarderStaleNs;
