@@ -10,7 +10,7 @@ out=$PWD/artifacts/bin
 
 say() { printf '%s %s\n' "$(date +%H:%M:%S)" "$*"; }
 
-command -v dotnet >/dev/null || { echo "build.sh: the .NET 10 SDK is missing; see https://learn.microsoft.com/dotnet/core/install/linux-debian" >&2; exit 1; }
+need_dotnet
 install_missing "${BUILD_PACKAGES[@]}"
 [ "${1:-}" = --deps-only ] && exit 0
 
@@ -22,26 +22,24 @@ esac
 
 # publish PROJECT NAME [ARGUMENT ...]: the binary of one project, under its final name.
 publish() {
-	local project=$1 name=$2 folder log
+	local project=$1 name=$2 folder=$work/$2 log=$work/$2.log
 	shift 2
-	folder=$(mktemp -d)
-	log=$folder/log
-	if ! dotnet publish "src/XenFastPath.$project" -c Release -r "$rid" -o "$folder/out" --nologo "$@" >"$log" 2>&1; then
+	if ! dotnet publish "src/XenFastPath.$project" -c Release -r "$rid" -o "$folder" --nologo "$@" >"$log" 2>&1; then
 		cat "$log" >&2
-		rm -rf "$folder"
 		return 1
 	fi
 	# Warnings of the AOT compiler are promises broken at run time.
-	if grep -E 'warning (IL|AOT)' "$log" >&2; then rm -rf "$folder"; return 1; fi
+	if grep -E 'warning (IL|AOT)' "$log" >&2; then return 1; fi
 	local built
-	built=$(find "$folder/out" -maxdepth 1 -type f -perm -100 ! -name '*.dbg' ! -name '*.so' | head -1)
+	built=$(find "$folder" -maxdepth 1 -type f -perm -100 ! -name '*.dbg' ! -name '*.so' | head -1)
 	install -D -m 0755 "$built" "$out/$name.new"
 	mv "$out/$name.new" "$out/$name"	# a running binary is replaced, not overwritten
-	rm -rf "$folder"
 	say "built artifacts/bin/$name"
 }
 
 mkdir -p "$out"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 say "building (${rid}); the first time takes about a minute and a half"
 publish Daemon xenfastpathd
 publish Forwarder xenfastpath-forwarder

@@ -4,6 +4,14 @@ BUILD_PACKAGES=(clang libbpf-dev zlib1g-dev gcc libc6-dev)
 DEMO_PACKAGES=(iproute2 iputils-ping iperf3 bridge-utils ethtool procps)
 TEST_PACKAGES=("${DEMO_PACKAGES[@]}" nftables bpftool)
 
+# need_dotnet: the SDK is the one thing that apt of Debian 12 has not.
+need_dotnet() {
+	command -v dotnet >/dev/null && return
+	echo "the .NET 10 SDK is missing: https://learn.microsoft.com/dotnet/core/install/linux-debian" >&2
+	[ -z "${SUDO_USER:-}" ] || echo "if it is in a home folder, sudo does not see it: sudo env PATH=\"\$PATH\" $0" >&2
+	exit 1
+}
+
 # install_missing PACKAGE...: installs those that dpkg does not know as installed; quiet when there are none.
 install_missing() {
 	local missing=() package

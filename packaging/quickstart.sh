@@ -45,9 +45,13 @@ cleanup() {
 	for pid in $(jobs -p) $daemon $forwarder; do kill -CONT "$pid"; kill -KILL "$pid"; done 2>/dev/null
 	# A forwarder that was started after the one we know of: found by its run-dir, which is ours alone.
 	for pid in $(pgrep -f -- "--run-dir $lab/run"); do kill -KILL "$pid"; done 2>/dev/null
-	wait 2>/dev/null
 	local namespace
-	for namespace in "${namespaces[@]}"; do ip netns del "$namespace" 2>/dev/null; done
+	for namespace in "${namespaces[@]}"; do
+		# iperf3 servers and the like: whoever still lives there would keep the namespace alive.
+		for pid in $(ip netns pids "$namespace"); do kill -KILL "$pid"; done 2>/dev/null
+		ip netns del "$namespace" 2>/dev/null
+	done
+	wait 2>/dev/null
 	umount "$lab/bpf" 2>/dev/null
 	if [ $status = 130 ] || [ $status = 143 ]; then
 		printf '\nquickstart: interrupted; everything it made is removed\n' >&2
@@ -80,7 +84,9 @@ say "A dom0 with five guests and a world behind its network card, all in namespa
 mkdir -p "$lab/bpf" "$lab/run"
 mount -t bpf bpf "$lab/bpf"
 make_namespace "$dom0"
-ip netns exec "$dom0" sysctl -qw net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0 2>/dev/null || true
+for table in iptables ip6tables arptables; do
+	ip netns exec "$dom0" sysctl -qw "net.bridge.bridge-nf-call-$table=0" 2>/dev/null || true
+done
 for n in 1 2 3; do make_guest g$n vif$n.0 eth0 10.99.0.$n; done
 for n in 4 5; do make_guest g$n vif$n.0 eth0 10.98.0.$n; done
 make_guest world eth0 wan 10.99.0.254
@@ -93,7 +99,9 @@ until xfp show >/dev/null 2>&1; do
 	kill -0 $daemon 2>/dev/null || { cat "$lab/log" >&2; exit 1; }
 	read -rt 0.05 <> <(:) || true
 done
-forwarder=$(xfp --json show | sed -n 's/.*"forwarder":{"state":"running","pid":\([0-9]*\).*/\1/p')
+running_forwarder() { xfp --json show | sed -n 's/.*"forwarder":{"state":"running","pid":\([0-9]*\).*/\1/p'; }
+forwarder=$(running_forwarder)
+[ -n "$forwarder" ] || { echo "no forwarder runs" >&2; exit 1; }
 echo "xenfastpathd is pid $daemon, xenfastpath-forwarder pid $forwarder"
 
 say "An external Network on eth0, asked to use AF_XDP, and a private one"
@@ -120,7 +128,13 @@ traffic() {
 	local from=$1 to=$2 address=$3 label=$4
 	shift 4
 	in_guest "$to" iperf3 -s -1 -D --pidfile "$lab/iperf3.$to"
-	until in_guest "$to" ss -Hltn 'sport = :5201' | grep -q .; do :; done
+	local server
+	for _ in $(seq 100); do
+		server=$(in_guest "$to" ss -Hltn 'sport = :5201')
+		[ -n "$server" ] && break
+		read -rt 0.02 <> <(:) || true
+	done
+	[ -n "$server" ] || { echo "the iperf3 server in $to did not start" >&2; exit 1; }
 	in_guest "$from" iperf3 -c "$address" -t 3 -f m "$@" | awk -v label="$label" '/receiver/ { print label ": " $7, $8 }'
 }
 
@@ -143,7 +157,9 @@ wait $ping
 say "The forwarding database"
 xfp fdb list
 say "Frames by path"
-xfp --json stats | tr '{' '\n' | sed -n 's/^"device":"\([^"]*\)","network":"\([^"]*\)","path":"\([^"]*\)".*/\1 \2 \3/p; s/.*"fastRxFrames":\([0-9]*\),"fastTxFrames":\([0-9]*\),"kernelFrames":\([0-9]*\).*/\1 \2 \3/p' |
+port='s/^"device":"\([^"]*\)","network":"\([^"]*\)","path":"\([^"]*\)".*/\1 \2 \3/p'
+frames='s/.*"fastRxFrames":\([0-9]*\),"fastTxFrames":\([0-9]*\),"kernelFrames":\([0-9]*\).*/\1 \2 \3/p'
+xfp --json stats | tr '{' '\n' | sed -n "$port; $frames" |
 	paste - - | awk 'BEGIN { printf "%-8s %-8s %-6s %15s %12s\n", "PORT", "NETWORK", "PATH", "BY FORWARDER", "BY BRIDGE" }
 		{ printf "%-8s %-8s %-6s %15d %12d\n", $1, $2, $3, $4, $6; fast += $4 }
 		END { if (fast < 1000) { print "the afxdp path has carried no frames"; exit 1 } }'
@@ -160,7 +176,7 @@ gap=$(awk -F'[][]' '/bytes from/ { if (last && $2 - last > gap) gap = $2 - last;
 echo "replies lost: $((sent - received)) of $sent, longest time without a reply: $gap ms"
 [ $((sent - received)) -le 200 ]
 for _ in $(seq 200); do
-	forwarder=$(xfp --json show | sed -n 's/.*"forwarder":{"state":"running","pid":\([0-9]*\).*/\1/p')
+	forwarder=$(running_forwarder)
 	[ -n "$forwarder" ] && break
 	read -rt 0.05 <> <(:) || true
 done
@@ -172,7 +188,8 @@ if [ $keep = yes ]; then
 	echo "a guest:     ip netns exec $tag-g1 bash"
 	echo "the log:     $lab/log"
 	# The daemon first, and waited for: it would start another forwarder.
-	echo "remove it:   kill $daemon; tail --pid=$daemon -f /dev/null; kill $forwarder; for n in ${namespaces[*]}; do ip netns del \$n; done; umount $lab/bpf; rm -r $lab"
+	echo "remove it:   kill $daemon; tail --pid=$daemon -f /dev/null; kill $forwarder"
+	echo "             for n in ${namespaces[*]}; do ip netns del \$n; done; umount $lab/bpf; rm -r $lab"
 	disown -a
 fi
 echo
