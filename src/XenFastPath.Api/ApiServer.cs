@@ -117,15 +117,17 @@ public sealed class ApiServer(ApiServerOptions options, IApiHandler handler, Act
 
     private void Admit(Socket client)
     {
-        if (options.ReadPeer(client).Refusal(options.AllowedGid) is { } refusal)
+        PeerCredentials peer = options.ReadPeer(client);
+        if (peer.Refusal(options.AllowedGid) is { } refusal)
         {
             log($"api: {refusal}");
             TurnAway(client, new RpcFault(ApiErrorCode.PermissionDenied, refusal));
             return;
         }
+        int clientsMax = peer.Uid == 0 ? ApiLimits.ClientsMax : ApiLimits.ClientsMax - ApiLimits.ClientsForRoot;
         lock (_gate)
         {
-            if (_serving.Count < ApiLimits.ClientsMax)
+            if (_serving.Count < clientsMax)
             {
                 Task served = Task.Run(() => ServeAsync(client));
                 _serving.Add(served);
@@ -133,7 +135,7 @@ public sealed class ApiServer(ApiServerOptions options, IApiHandler handler, Act
                 return;
             }
         }
-        string full = $"too many clients: {ApiLimits.ClientsMax} are connected";
+        string full = $"too many clients: {clientsMax} are connected";
         TurnAway(client, new RpcFault(ApiErrorCode.TooManyClients, full));
     }
 

@@ -13,6 +13,9 @@ public static class ApiLimits
     /// <summary>Clients served at once.</summary>
     public const int ClientsMax = 64;
 
+    /// <summary>Of these, only root's: a member of the group who never hangs up must not lock the administrator out.</summary>
+    public const int ClientsForRoot = 8;
+
     /// <summary>Events kept for a subscriber that does not read; beyond it the oldest are dropped.</summary>
     public const int EventsPendingMax = 256;
 

@@ -109,7 +109,7 @@ internal static class Program
         {
             return new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
         }
-        catch (IOException)
+        catch (IOException e) when (e.HResult == Errno.EAGAIN)     // what flock(2) said
         {
             throw new IOException($"{path} is locked: another xenfastpathd serves this run-dir");
         }
@@ -123,7 +123,7 @@ internal static class Program
         {
             if (args[i] is "--help" or "-h")
                 return null;
-            string? value = i + 1 < args.Length ? Path.GetFullPath(args[i + 1]) : null;
+            string? value = i + 1 < args.Length && args[i + 1].Length > 0 ? Path.GetFullPath(args[i + 1]) : null;
             switch (args[i])
             {
                 case "--state-dir" when value is not null:
@@ -171,9 +171,11 @@ internal static class Program
         fixed (byte* name = Encoding.UTF8.GetBytes(path + '\0'))
         {
             int fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-            if (fd < 0 || fsync(fd) != 0)
-                throw new SystemCallException("fsync " + path, Errno.Last);
-            close(fd);
+            int error = fd < 0 || fsync(fd) != 0 ? Errno.Last : 0;
+            if (fd >= 0)
+                close(fd);
+            if (error != 0)
+                throw new SystemCallException("fsync " + path, error);
         }
     }
 }

@@ -65,25 +65,31 @@ public sealed record HostState(ImmutableArray<Network> Networks, ImmutableArray<
     {
         Vif[] vifs = [.. VifsOf(network)];
         if (vifs.Length > 0)
-            throw new RefusalException(network.Label, $"{Plural(vifs.Length, "vif")} still plugged ({string.Join(", ", vifs.Take(8).Select(v => v.Device))}); unplug first");
+        {
+            string some = string.Join(", ", vifs.Take(8).Select(v => v.Device));
+            throw new RefusalException(network.Label, $"{Plural(vifs.Length, "vif")} still plugged ({some}); unplug first");
+        }
+
         DoomedBridge doomed = new(network.Uuid, network.Bridge);
-        return (this with { Networks = Networks.Remove(network), Doomed = Doomed.Add(doomed) }).Disconnect(network);
+        HostState without = this with { Networks = Networks.Remove(network), Doomed = Doomed.Add(doomed) };
+        return PifOf(network) is { } pif ? without.Change(pif with { Network = null, IsPlugged = false }) : without;
     }
 
     /// <summary>Makes a PIF the uplink of a Network.</summary>
     /// <exception cref="RefusalException">The PIF serves another Network, or the Network has another PIF.</exception>
-    public HostState Connect(Pif pif, Network network, bool wasInBridge)
+    public HostState Connect(Pif pif, Network network, bool wasInBridge, bool hadLinkLocal)
     {
         if (pif.Network is { } current && current != network.Uuid)
             throw new RefusalException(pif.Device, $"this is the pif of network {NetworkOf(current).Label} already");
         if (PifOf(network) is { } other && other.Uuid != pif.Uuid)
             throw new RefusalException(network.Label, $"the network has pif {other.Device} already");
-        return this with { Pifs = Pifs.Replace(pif, pif with { Network = network.Uuid, IsPlugged = true, WasInBridge = wasInBridge }) };
+        Pif connected = pif with { Network = network.Uuid, IsPlugged = true, WasInBridge = wasInBridge, HadLinkLocal = hadLinkLocal };
+        return this with { Pifs = Pifs.Replace(pif, connected) };
     }
 
-    /// <summary>Takes the PIF away from a Network, if it has one.</summary>
+    /// <summary>Takes the PIF away from a Network that stays, if it has one: it leaves the bridge even if it was in it before us.</summary>
     public HostState Disconnect(Network network) =>
-        PifOf(network) is { } pif ? this with { Pifs = Pifs.Replace(pif, pif with { Network = null, IsPlugged = false }) } : this;
+        PifOf(network) is { } pif ? Change(pif with { Network = null, IsPlugged = false, WasInBridge = false }) : this;
 
     /// <summary>Adds a PIF without a Network.</summary>
     /// <exception cref="RefusalException">The device or its key is known already.</exception>
@@ -91,7 +97,8 @@ public sealed record HostState(ImmutableArray<Network> Networks, ImmutableArray<
     {
         if (Pifs.Any(p => p.Device == pif.Device))
             throw new RefusalException(pif.Device, "this device is a pif already");
-        if (Pifs.FirstOrDefault(p => p.Mac == pif.Mac && p.BusPath == pif.BusPath) is { } same)
+        bool isReal = pif.Binding is null;
+        if (isReal && Pifs.FirstOrDefault(p => p.Binding is null && p.Mac == pif.Mac && p.BusPath == pif.BusPath) is { } same)
             throw new RefusalException(pif.Device, $"pif {same.Device} has the same address {pif.Mac}; forget that one first");
         RefuseIfVif(pif.Device);
         return this with { Pifs = Pifs.Add(pif) };
@@ -102,9 +109,13 @@ public sealed record HostState(ImmutableArray<Network> Networks, ImmutableArray<
 
     /// <summary>Forgets a PIF.</summary>
     /// <exception cref="RefusalException">It serves a Network.</exception>
-    public HostState Remove(Pif pif) => pif.Network is { } network
-        ? throw new RefusalException(pif.Device, $"in use by network {NetworkOf(network).Label}; network set {NetworkOf(network).Label} --no-pif first")
-        : this with { Pifs = Pifs.Remove(pif) };
+    public HostState Remove(Pif pif)
+    {
+        if (pif.Network is not { } uuid)
+            return this with { Pifs = Pifs.Remove(pif) };
+        string label = NetworkOf(uuid).Label;
+        throw new RefusalException(pif.Device, $"in use by network {label}; network set {label} --no-pif first");
+    }
 
     /// <summary>Plugs a VIF.</summary>
     /// <exception cref="RefusalException">The device is plugged already, or is a PIF.</exception>

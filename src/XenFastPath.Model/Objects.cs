@@ -1,4 +1,6 @@
 // The objects of a host's networking, with XenServer's names: what is wanted, not what is.
+using System.Text.Json.Serialization;
+
 namespace XenFastPath.Model;
 
 /// <summary>How frames of a Network travel; see DESIGN's three paths.</summary>
@@ -37,16 +39,25 @@ public sealed record Network(Guid Uuid, ushort Id, string Label, string Bridge, 
 /// <param name="Network">The Network it is the uplink of, if any.</param>
 /// <param name="IsPlugged">Is it to be connected?</param>
 /// <param name="WasInBridge">It was in its bridge before we came, and will be left there when the Network goes.</param>
-public sealed record Pif(Guid Uuid, string Device, string Mac, string? BusPath, Guid? Network, bool IsPlugged, bool WasInBridge);
+public sealed record Pif(Guid Uuid, string Device, string Mac, string? BusPath, Guid? Network, bool IsPlugged, bool WasInBridge)
+{
+    /// <summary>Which device a software one (a bond, a veth) is, for it has nothing permanent; null for real ones.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public DeviceBinding? Binding { get; init; }
+
+    /// <summary>The kernel made IPv6 link-local addresses on it before it came into a bridge, and is to again when it leaves.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public bool HadLinkLocal { get; init; }
+}
 
 /// <summary>
-/// Which device a VIF is: valid for one boot, one network namespace, one ifindex. Names are not identities: after a guest restart
+/// Which device it is: valid for one boot, one network namespace, one ifindex. Names are not identities: after a guest restart
 /// vif1.0 may be another tenant.
 /// </summary>
 /// <param name="BootId">/proc/sys/kernel/random/boot_id.</param>
 /// <param name="NetnsInode">Inode of the daemon's network namespace.</param>
-/// <param name="Ifindex">The kernel's number for the device; never used twice in one namespace and boot.</param>
-public sealed record VifBinding(string BootId, ulong NetnsInode, int Ifindex);
+/// <param name="Ifindex">The kernel's number for the device; it counts up, so a number comes again only if somebody asks for it.</param>
+public sealed record DeviceBinding(string BootId, ulong NetnsInode, int Ifindex);
 
 /// <summary>A guest's interface, as dom0 sees it.</summary>
 /// <param name="Uuid">Its identity.</param>
@@ -54,7 +65,7 @@ public sealed record VifBinding(string BootId, ulong NetnsInode, int Ifindex);
 /// <param name="Network">The Network it is plugged into.</param>
 /// <param name="Mac">The guest's address, if told.</param>
 /// <param name="Binding">The device it is.</param>
-public sealed record Vif(Guid Uuid, string Device, Guid Network, string? Mac, VifBinding Binding);
+public sealed record Vif(Guid Uuid, string Device, Guid Network, string? Mac, DeviceBinding Binding);
 
 /// <summary>A bridge that we made for a Network which is no more; it is to be deleted, if it still bears our mark.</summary>
 public sealed record DoomedBridge(Guid Network, string Bridge);

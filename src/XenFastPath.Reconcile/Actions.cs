@@ -57,12 +57,20 @@ public sealed record AttachPort(string Device, int Ifindex, string Bridge) : Pla
     public override string Text => $"attach {Device} to {Bridge}";
 }
 
-/// <summary>Takes a device out of its bridge.</summary>
-public sealed record DetachPort(string Device, int Ifindex, string Bridge) : PlanAction
+/// <summary>Takes a device out of its bridge; with its IPv6 link-local address, if it had one before it came in.</summary>
+public sealed record DetachPort(string Device, int Ifindex, string Bridge, bool RestoresLinkLocal = false) : PlanAction
 {
     public override string Subject => Device;
 
     public override string Text => $"detach {Device} from {Bridge}";
+}
+
+/// <summary>Keeps the address of a bridge that we adopted: without this a new port with a lower one would change it, and dom0's with it.</summary>
+public sealed record PinAddress(string Bridge, int Ifindex, MacAddress Address) : PlanAction
+{
+    public override string Subject => Bridge;
+
+    public override string Text => $"pin address {Address} of {Bridge}";
 }
 
 /// <summary>Has a NIC leave VLAN tags in the frames, where the fast path can see them.</summary>

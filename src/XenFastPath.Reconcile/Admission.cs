@@ -7,7 +7,7 @@ namespace XenFastPath.Reconcile;
 /// <summary>Each check returns what the request needs, or refuses with the reason; nothing is changed.</summary>
 public static class Admission
 {
-    /// <summary>The device that is to be a PIF: no guest's, nobody else's port.</summary>
+    /// <summary>The device that is to be a PIF: no bridge, no member of a bond.</summary>
     /// <exception cref="RefusalException">It does not fit.</exception>
     public static LinkInfo Pif(string name, Observed observed)
     {
@@ -25,7 +25,7 @@ public static class Admission
     {
         LinkInfo? master = observed.Link(device.MasterIndex);
         if (master is not null && master.Name != bridge)
-            throw new RefusalException(device.Name, $"is in {(master.Bridge is null ? "device" : "bridge")} {master.Name} already");
+            throw new RefusalException(device.Name, $"is in {Kind(master)} {master.Name} already");
         Mtu(device, mtu);
         string[] own = [.. addresses.Where(a => a.Ifindex == device.Index && !a.Local.IsIPv6LinkLocal).Select(a => $"{a.Local}/{a.PrefixLength}")];
         if (own.Length > 0)
@@ -33,9 +33,9 @@ public static class Admission
                 + $"move the address to {bridge} first (ip address del {own[0]} dev {device.Name}; ip address add {own[0]} dev {bridge})");
     }
 
-    /// <summary>The device that is to be a VIF of a Network on this bridge.</summary>
+    /// <summary>The device that is to be a VIF of a Network; it may come from the bridge of another of our Networks.</summary>
     /// <exception cref="RefusalException">It does not fit.</exception>
-    public static LinkInfo Vif(string name, Network network, Observed observed)
+    public static LinkInfo Vif(string name, Network network, Observed observed, Network? from = null)
     {
         LinkInfo device = Device(name, observed);
         if (device.Kind is "bridge" or "bond" or "vlan")
@@ -43,8 +43,8 @@ public static class Admission
         if (PathRule.IsHardware(device))
             throw new RefusalException(name, $"is a network card; make it the uplink: network set {network.Label} --pif {name}");
         LinkInfo? master = observed.Link(device.MasterIndex);
-        if (master is not null && master.Name != network.Bridge)
-            throw new RefusalException(name, $"is in {(master.Bridge is null ? "device" : "bridge")} {master.Name} already");
+        if (master is not null && master.Name != network.Bridge && master.Name != from?.Bridge)
+            throw new RefusalException(name, $"is in {Kind(master)} {master.Name} already; take it out first (ip link set {name} nomaster)");
         Mtu(device, network.Mtu);
         return device;
     }
@@ -66,9 +66,13 @@ public static class Admission
         if (observed.BridgeOf(network) is not { } bridge || bridge.Alias != Plan.MarkOf(network.Uuid))
             return;
         int ours = state.PifOf(network) is { } pif ? observed.DeviceOf(pif)?.Index ?? 0 : 0;
-        string[] foreign = [.. observed.PortsOf(bridge).Where(p => p.Index != ours && !state.Vifs.Any(v => observed.DeviceOf(v)?.Index == p.Index)).Select(p => p.Name)];
+        string[] foreign = [.. observed.PortsOf(bridge)
+            .Where(p => p.Index != ours && !state.Vifs.Any(v => observed.DeviceOf(v)?.Index == p.Index)).Select(p => p.Name)];
         if (foreign.Length > 0)
-            throw new RefusalException(network.Label, $"bridge {bridge.Name} has ports that were not plugged here: {string.Join(", ", foreign)}; take them out first (ip link set DEVICE nomaster)");
+        {
+            throw new RefusalException(network.Label, $"bridge {bridge.Name} has ports that were not plugged here: {string.Join(", ", foreign)}; "
+                + "take them out first (ip link set DEVICE nomaster)");
+        }
     }
 
     private static LinkInfo Device(string name, Observed observed)
@@ -76,6 +80,8 @@ public static class Admission
         LinkInfo device = observed.Link(name) ?? throw new RefusalException(name, "no such device");
         return (device.Flags & LinkFlags.Loopback) == 0 ? device : throw new RefusalException(name, "is the loopback device");
     }
+
+    private static string Kind(LinkInfo master) => master.Bridge is null ? "device" : "bridge";
 
     private static void Mtu(LinkInfo device, int mtu)
     {

@@ -15,7 +15,7 @@ public sealed class Bypass(Rtnl rtnl, NftablesClient nftables, Func<int, IReadOn
     /// <summary>By bridge name; a bridge without filters is not in the result.</summary>
     public IReadOnlyDictionary<string, IReadOnlyList<string>> Find(IReadOnlyList<LinkInfo> bridges, IReadOnlyList<LinkInfo> links)
     {
-        List<NftChain> chains = [.. Chains().Where(c => c.Hook is not null && (c.UseCount > 0 || c.Accepts == false))];
+        List<NftChain> chains = [.. nftables.GetChains().Where(c => c.Hook is not null && (c.UseCount > 0 || c.Accepts == false))];
         List<string> ebtables = LegacyTables.FindEbTables();
         List<string> iptables = LegacyTables.FindIpTables(ipv6: false), ip6tables = LegacyTables.FindIpTables(ipv6: true);
         ILookup<int, QdiscInfo> qdiscs = rtnl.GetQdiscs().Where(q => !s_defaultQdiscs.Contains(q.Kind)).ToLookup(q => q.Ifindex);
@@ -29,7 +29,8 @@ public sealed class Bypass(Rtnl rtnl, NftablesClient nftables, Func<int, IReadOn
             here.AddRange(BridgeNetfilter(bridge.Bridge, chains, iptables, ip6tables));
             foreach (LinkInfo device in ports.Append(bridge))
             {
-                here.AddRange(chains.Where(c => c.Family == NftFamily.Netdev && c.Hook!.Devices.Any(d => Matches(d, device.Name))).Select(Describe));
+                // Family netdev, and inet's ingress hook: both are hung on devices.
+                here.AddRange(chains.Where(c => c.Hook!.Devices.Any(d => Matches(d, device.Name))).Select(Describe));
                 here.AddRange(qdiscs[device.Index].Select(q => $"qdisc {q.Kind} on {device.Name}"));
                 here.AddRange(foreignPrograms(device.Index).Select(p => $"{p} on {device.Name}"));
             }
@@ -81,18 +82,6 @@ public sealed class Bypass(Rtnl rtnl, NftablesClient nftables, Func<int, IReadOn
             yield return "bridge-nf: " + table;
         foreach (string table in ip6 ? ip6tables : [])
             yield return "bridge-nf: " + table;
-    }
-
-    private List<NftChain> Chains()
-    {
-        try
-        {
-            return nftables.GetChains();
-        }
-        catch (NetlinkException)
-        {
-            return [];      // a kernel without nf_tables has no chains
-        }
     }
 
     private static bool IsOn(string name)

@@ -54,6 +54,9 @@ public sealed record PortSettings
 
     /// <summary>In zero-copy mode, can the driver finish checksums?</summary>
     public required bool HasZeroCopyChecksum { get; init; }
+
+    /// <summary>False: putting these settings in force failed half-way. Never wanted, so that the next plan has the port again.</summary>
+    public bool IsWhole { get; init; } = true;
 }
 
 /// <summary>The fast path as the reconciler drives it. All members are called on one thread.</summary>

@@ -33,10 +33,15 @@ public static class Follow
 
         foreach (Pif pif in state.Pifs)
         {
-            if (observed.DeviceOf(pif) is not { } device || device.Name == pif.Device)
+            if (observed.DeviceOf(pif) is not { } device)
                 continue;
-            state = state.Change(pif with { Device = device.Name });
-            happenings.Add(new Happening("pif.renamed", device.Name, $"was {pif.Device}"));
+            Pif now = pif with { Device = device.Name };
+            if (pif.Binding is not null)
+                now = now with { Mac = device.Address?.ToString() ?? pif.Mac, Binding = observed.BindingOf(device) };
+            if (now != pif)
+                state = state.Change(now);
+            if (device.Name != pif.Device)
+                happenings.Add(new Happening("pif.renamed", device.Name, $"was {pif.Device}"));
         }
 
         foreach (Network network in state.Networks.Where(n => observed.Link(n.Bridge) is null))

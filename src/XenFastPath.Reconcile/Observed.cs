@@ -5,12 +5,11 @@ using XenFastPath.Netlink;
 namespace XenFastPath.Reconcile;
 
 /// <summary>Facts about a port that its link message does not tell.</summary>
-/// <param name="Driver">Name of the driver, from ethtool; null if there is none.</param>
 /// <param name="Xdp">What the driver can do with XDP; null on kernels that do not say (&lt; 6.3).</param>
 /// <param name="Queues">Receive queues in use.</param>
-/// <param name="HidesTags">VLAN tags are taken out of received frames by hardware, and that cannot be switched off.</param>
-/// <param name="StripsTags">They are taken out now (rx-vlan-hw-parse), which can be switched off.</param>
-public sealed record PortFacts(string? Driver, NetdevInfo? Xdp, int Queues, bool HidesTags, bool StripsTags);
+/// <param name="HidesTags">VLAN tags are taken out of received frames by hardware, and switching that off is impossible or was in vain.</param>
+/// <param name="StripsTags">They are taken out now (rx-vlan-hw-parse), which can be switched off and was not asked for yet.</param>
+public sealed record PortFacts(NetdevInfo? Xdp, int Queues, bool HidesTags, bool StripsTags);
 
 /// <summary>One consistent look at the machine, as far as netlink can give one.</summary>
 public sealed class Observed
@@ -63,14 +62,33 @@ public sealed class Observed
         vif.Binding.BootId == BootId && vif.Binding.NetnsInode == NetnsInode ? Link(vif.Binding.Ifindex) : null;
 
     /// <summary>
-    /// The device of a PIF, by its key. A device without a place on a bus, such as a bond, shares its key with its VLANs and with
-    /// the bridge above it: a bridge is never a PIF, and of the others the one that still has the name goes first.
+    /// The device of a PIF: by its key, if it is a real one. A software device, such as a bond, is the very one that was
+    /// introduced, whatever its name and address are now; after a reboot or when it was made anew, the one with its name and address.
     /// </summary>
     public LinkInfo? DeviceOf(Pif pif)
     {
-        LinkInfo[] fitting = [.. Links.Where(l => l.Bridge is null && KeyOf(l) == (pif.Mac, pif.BusPath))];
-        return fitting.FirstOrDefault(l => l.Name == pif.Device) ?? fitting.FirstOrDefault();
+        if (pif.Binding is not { } binding)
+            return Links.FirstOrDefault(l => IsReal(l) && KeyOf(l) == (pif.Mac, pif.BusPath));
+        LinkInfo? bound = binding.BootId == BootId && binding.NetnsInode == NetnsInode ? Link(binding.Ifindex) : null;
+        return bound ?? Links.FirstOrDefault(l => l.Bridge is null && l.Name == pif.Device && KeyOf(l) == (pif.Mac, null));
     }
+
+    /// <summary>This device as a PIF without a Network.</summary>
+    /// <exception cref="RefusalException">It has no Ethernet address.</exception>
+    public Pif NewPif(Guid uuid, LinkInfo device)
+    {
+        (string? mac, string? busPath) = KeyOf(device);
+        return new Pif(uuid, device.Name, mac ?? throw new RefusalException(device.Name, "has no Ethernet address"), busPath, null, false, false)
+        {
+            Binding = IsReal(device) ? null : BindingOf(device),
+        };
+    }
+
+    /// <summary>Has the device an identity of its own: a permanent address or a place on a bus? A bridge has neither.</summary>
+    public static bool IsReal(LinkInfo link) => link.PermanentAddress is not null || link.ParentDeviceName is not null;
+
+    /// <summary>What makes a link the same one for as long as it exists.</summary>
+    public DeviceBinding BindingOf(LinkInfo link) => new(BootId, NetnsInode, link.Index);
 
     /// <summary>The key by which a device is known as a PIF: permanent MAC (or MAC) and place on its bus.</summary>
     public static (string? Mac, string? BusPath) KeyOf(LinkInfo link) =>

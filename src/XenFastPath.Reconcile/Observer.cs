@@ -22,7 +22,8 @@ public sealed class Observer(Rtnl rtnl, GenericNetlink generic, Bypass bypass, I
                 bridges.Add(bridge);
             if (network.Datapath == Datapath.Auto)
                 continue;
-            IEnumerable<LinkInfo?> devices = desired.VifsOf(network).Select(bare.DeviceOf).Append(desired.PifOf(network) is { } pif ? bare.DeviceOf(pif) : null);
+            LinkInfo? uplink = desired.PifOf(network) is { } pif ? bare.DeviceOf(pif) : null;
+            IEnumerable<LinkInfo?> devices = desired.VifsOf(network).Select(bare.DeviceOf).Append(uplink);
             foreach (LinkInfo device in devices.OfType<LinkInfo>())
                 facts[device.Index] = FactsOf(device);
         }
@@ -38,10 +39,11 @@ public sealed class Observer(Rtnl rtnl, GenericNetlink generic, Bypass bypass, I
         if (PathRule.IsHardware(device) && generic.GetFeatures(device.Index) is { } features)
         {
             strips = features.IsActive(EthtoolFeature.RxVlan);
-            fixedOn = strips && !features.IsChangeable(EthtoolFeature.RxVlan);
+            // On although somebody asked for off: the driver will not.
+            fixedOn = strips && (!features.IsChangeable(EthtoolFeature.RxVlan) || !features.Wanted.Contains(EthtoolFeature.RxVlan));
         }
 
         int queues = channels is null ? 0 : channels.Combined + channels.Rx;
-        return new PortFacts(GenericNetlink.GetDriver(device.Name)?.Name, generic.GetNetdev(device.Index), queues > 0 ? queues : 1, fixedOn, strips && !fixedOn);
+        return new PortFacts(generic.GetNetdev(device.Index), queues > 0 ? queues : 1, fixedOn, strips && !fixedOn);
     }
 }

@@ -86,17 +86,23 @@ public static class PathRule
         if (facts.Queues > AfxdpQueuesMax)
             return $"{facts.Queues} receive queues; at most {AfxdpQueuesMax} (ethtool -L {port.Name} combined {AfxdpQueuesMax})";
         if (facts.HidesTags)
-            return "the driver takes VLAN tags out of frames and cannot be told not to (rx-vlan-hw-parse fixed)";
+            return "the driver takes VLAN tags out of frames and cannot be told not to (rx-vlan-hw-parse)";
         // Where super-frames can arrive, a flow would change path with the size of its frames.
         if (port.Kind == "veth")
-            return HasNativeXdp(facts) ? null : "native XDP is off (has the veth fewer receive queues than its peer has transmit queues?); without it GSO frames come in";
+        {
+            return HasNativeXdp(facts) ? null
+                : "native XDP is off (has the veth fewer receive queues than its peer has transmit queues?); without it GSO frames come in";
+        }
+
         if (port.Kind == "tun")
             return port.Tun is { VnetHeader: false } ? null : "a tap with virtio headers delivers GSO frames";
         if (port.ParentBusName == NetbackBus)
             return "netback delivers the guest's GSO frames";
         if (IsHardware(port))
             return null;
-        return isPif ? $"a device of kind {port.Kind ?? "unknown"} is not carried by afxdp yet" : $"a {port.Kind ?? "device without a kind"} is no vif that afxdp knows";
+        return isPif
+            ? $"a device of kind {port.Kind ?? "unknown"} is not carried by afxdp yet"
+            : $"a {port.Kind ?? "device without a kind"} is no vif that afxdp knows";
     }
 
     private static PathDecision Bridge(string reason) => new(PortPath.Bridge, reason);

@@ -17,11 +17,12 @@ public sealed record Plan(IReadOnlyList<PlanAction> Actions, IReadOnlyList<Refus
 
     /// <summary>
     /// The steps from <paramref name="observed"/> to <paramref name="desired"/>. Nothing that we did not make is deleted: a bridge
-    /// goes only if it bears our mark, a port leaves a bridge only if we plugged it.
+    /// goes only if it bears our mark, a port leaves a bridge only if we plugged it. Devices of <paramref name="stay"/> are let go
+    /// without leaving their bridge: they were in it before a request that is being undone.
     /// </summary>
-    public static Plan Diff(HostState desired, Observed observed)
+    public static Plan Diff(HostState desired, Observed observed, IReadOnlySet<int>? stay = null)
     {
-        Builder plan = new(desired, observed);
+        Builder plan = new(desired, observed, stay ?? new HashSet<int>());
         plan.ReleasePorts();
         plan.DeleteBridges();
         foreach (Network network in desired.Networks)
@@ -41,7 +42,7 @@ public sealed record Plan(IReadOnlyList<PlanAction> Actions, IReadOnlyList<Refus
         return MacAddress.Read(bytes[..MacAddress.Size]);
     }
 
-    private sealed class Builder(HostState desired, Observed observed)
+    private sealed class Builder(HostState desired, Observed observed, IReadOnlySet<int> stay)
     {
         private readonly List<PlanAction> _actions = [];
         private readonly List<RefusalException> _problems = [];
@@ -63,8 +64,9 @@ public sealed record Plan(IReadOnlyList<PlanAction> Actions, IReadOnlyList<Refus
                     continue;
                 LinkInfo? link = observed.Link(ifindex);
                 string device = link?.Name ?? $"ifindex {ifindex}";
-                if (link is not null && link.MasterIndex == settings.BridgeIfindex && link.MasterIndex != 0 && !StaysInBridge(link))
-                    _actions.Add(new DetachPort(device, ifindex, observed.Link(link.MasterIndex)?.Name ?? "its bridge"));
+                if (link is not null && link.MasterIndex != 0 && !StaysInBridge(link)
+                    && (link.MasterIndex == settings.BridgeIfindex || IsOurBridge(link.MasterIndex)))
+                    _actions.Add(new DetachPort(device, ifindex, observed.Link(link.MasterIndex)?.Name ?? "its bridge", HadLinkLocal(link)));
                 _actions.Add(new RemovePort(device, ifindex));
             }
         }
@@ -125,7 +127,8 @@ public sealed record Plan(IReadOnlyList<PlanAction> Actions, IReadOnlyList<Refus
             bool isAttached = bridge is not null && device.MasterIndex == bridge.Index;
             if (!isAttached && device.MasterIndex != 0 && !IsOurBridge(device.MasterIndex))
             {
-                _problems.Add(new RefusalException(device.Name, $"is in {observed.Link(device.MasterIndex)?.Name ?? "another bridge"}, not in {network.Bridge}"));
+                string other = observed.Link(device.MasterIndex)?.Name ?? "another bridge";
+                _problems.Add(new RefusalException(device.Name, $"is in {other}, not in {network.Bridge}"));
                 Rest(network, bridge, device, isPif);
                 return;
             }
@@ -134,8 +137,6 @@ public sealed record Plan(IReadOnlyList<PlanAction> Actions, IReadOnlyList<Refus
                 _actions.Add(new SetMtu(device.Name, device.Index, network.Mtu));
             PathDecision decision = PathRule.Decide(path, device, isPif, observed);
             bool stripsTags = observed.Facts.TryGetValue(device.Index, out PortFacts? facts) && facts.StripsTags;
-            if (decision.Path == PortPath.Afxdp && stripsTags)
-                _actions.Add(new KeepTags(device.Name, device.Index));
             // The policy hook goes in before the port does, so that there is no moment without it; the fast path comes when the
             // port is in the bridge and the next look has confirmed that tags stay in the frames.
             PortPath now = isAttached && !stripsTags ? decision.Path : PortPath.Bridge;
@@ -144,10 +145,17 @@ public sealed record Plan(IReadOnlyList<PlanAction> Actions, IReadOnlyList<Refus
                 _actions.Add(new ConfigurePort(device.Name, device.Index, network.Label, settings));
             if (!isAttached && device.MasterIndex != 0)
                 _actions.Add(new DetachPort(device.Name, device.Index, observed.Link(device.MasterIndex)!.Name));
+            // Before our first port comes into a bridge that we adopted.
+            if (!isAttached && bridge is { Address: { } address } && bridge.Alias != MarkOf(network.Uuid)
+                && observed.FastPath.Ports.Values.All(p => p.BridgeIfindex != bridge.Index))
+                AddOnce(new PinAddress(bridge.Name, bridge.Index, address));
             if (!isAttached)
                 _actions.Add(new AttachPort(device.Name, device.Index, network.Bridge));
             if (!device.IsUp)
                 _actions.Add(new SetUp(device.Name, device.Index));
+            // Last: a driver that refuses keeps its port on the bridge, not out of it.
+            if (decision.Path == PortPath.Afxdp && stripsTags)
+                _actions.Add(new KeepTags(device.Name, device.Index));
         }
 
         /// <summary>A port that somebody else has put elsewhere must not go on forwarding by its old settings.</summary>
@@ -185,6 +193,12 @@ public sealed record Plan(IReadOnlyList<PlanAction> Actions, IReadOnlyList<Refus
             };
         }
 
+        private void AddOnce(PlanAction action)
+        {
+            if (!_actions.Contains(action))
+                _actions.Add(action);
+        }
+
         private bool Found(LinkInfo? device, string name)
         {
             if (device is null)
@@ -193,11 +207,13 @@ public sealed record Plan(IReadOnlyList<PlanAction> Actions, IReadOnlyList<Refus
         }
 
         /// <summary>A PIF that was in its bridge before us stays there when its Network goes.</summary>
-        private bool StaysInBridge(LinkInfo link) =>
+        private bool StaysInBridge(LinkInfo link) => stay.Contains(link.Index) ||
             desired.Pifs.Any(p => p is { WasInBridge: true, Network: null } && observed.DeviceOf(p)?.Index == link.Index);
+
+        private bool HadLinkLocal(LinkInfo link) => desired.Pifs.Any(p => p.HadLinkLocal && observed.DeviceOf(p)?.Index == link.Index);
 
         /// <summary>A bridge of one of our Networks, which a moving port may leave.</summary>
         private bool IsOurBridge(int ifindex) =>
-            observed.Link(ifindex) is { } bridge && desired.Networks.Any(n => n.Bridge == bridge.Name);
+            desired.Networks.Any(n => observed.BridgeOf(n)?.Index == ifindex);
     }
 }

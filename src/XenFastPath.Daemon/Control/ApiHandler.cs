@@ -19,7 +19,7 @@ internal sealed partial class ApiHandler(Controller controller) : IApiHandler
     public ValueTask<NetworkInfo> NetworkCreate(NetworkCreateParams p, CancellationToken c) => Ask(() =>
     {
         Observed observed = Look();
-        string bridge = p.Bridge ?? Rules.BridgeFor(p.Label, name => observed.Link(name) is { Bridge: null } || State.Networks.Any(n => n.Bridge == name));
+        string bridge = p.Bridge ?? Rules.BridgeFor(p.Label, name => observed.Link(name) is not null || State.Networks.Any(n => n.Bridge == name));
         LinkInfo? adopted = Admission.Bridge(bridge, observed);
         int mtu = p.Mtu ?? adopted?.Mtu ?? Rules.MtuDefault;
         Datapath datapath = p.Datapath is null ? Datapath.Auto : Rules.ParseDatapath(p.Label, p.Datapath);
@@ -61,12 +61,13 @@ internal sealed partial class ApiHandler(Controller controller) : IApiHandler
             FastPath.Forgive(device.Index);
         }
 
-        if (p.NoPif || p.Pif is not null)
+        if (p.NoPif)
             wanted = wanted.Disconnect(network);
         if (p.Pif is not null)
             wanted = Connect(wanted, p.Pif, changed, observed);
         controller.Commit(wanted, $"network set {network.Label}");
-        controller.Announce("network.changed", network.Label, $"mtu {changed.Mtu}, datapath {Rules.Word(changed.Datapath)}, pif {wanted.PifOf(changed)?.Device ?? "none"}");
+        controller.Announce("network.changed", network.Label,
+            $"mtu {changed.Mtu}, datapath {Rules.Word(changed.Datapath)}, pif {wanted.PifOf(changed)?.Device ?? "none"}");
         return Info(changed);
     });
 
@@ -83,8 +84,19 @@ internal sealed partial class ApiHandler(Controller controller) : IApiHandler
     public ValueTask<IReadOnlyList<PifInfo>> PifScan(Empty p, CancellationToken c) => Ask<IReadOnlyList<PifInfo>>(() =>
     {
         Observed observed = Look();
-        foreach (LinkInfo device in observed.Links.Where(l => PathRule.IsHardware(l) && State.Pifs.All(f => observed.DeviceOf(f)?.Index != l.Index)).OrderBy(l => l.Index))
-            controller.Commit(Introduce(State, device, out _), "pif scan");
+        HostState wanted = State;
+        List<Pif> found = [];
+        foreach (LinkInfo device in observed.Links.Where(l => PathRule.IsHardware(l) && l.Address is not null).OrderBy(l => l.Index))
+        {
+            if (wanted.Pifs.Any(f => observed.DeviceOf(f)?.Index == device.Index))
+                continue;
+            wanted = Introduce(wanted, device, observed, out Pif pif);
+            found.Add(pif);
+        }
+
+        controller.Commit(wanted, "pif scan");
+        foreach (Pif pif in found)
+            controller.Announce("pif.introduced", pif.Device, $"address {pif.Mac}");
         return [.. State.Pifs.Select(f => Views.Of(f, State, observed, FastPath))];
     });
 
@@ -98,7 +110,8 @@ internal sealed partial class ApiHandler(Controller controller) : IApiHandler
 
     public ValueTask<PifInfo> PifIntroduce(PifParams p, CancellationToken c) => Ask(() =>
     {
-        HostState wanted = Introduce(State, Admission.Pif(p.Pif, Look()), out Pif pif);
+        Observed observed = Look();
+        HostState wanted = Introduce(State, Admission.Pif(p.Pif, observed), observed, out Pif pif);
         controller.Commit(wanted, $"pif introduce {p.Pif}");
         controller.Announce("pif.introduced", pif.Device, $"address {pif.Mac}");
         return Info(pif);
@@ -121,7 +134,7 @@ internal sealed partial class ApiHandler(Controller controller) : IApiHandler
         Network network = State.NetworkOf(p.Network);
         Observed observed = Look();
         LinkInfo device = Admission.Vif(p.Device, network, observed);
-        Vif vif = new(Guid.NewGuid(), device.Name, network.Uuid, p.Mac?.ToLowerInvariant(), new VifBinding(observed.BootId, observed.NetnsInode, device.Index));
+        Vif vif = new(Guid.NewGuid(), device.Name, network.Uuid, p.Mac?.ToLowerInvariant(), observed.BindingOf(device));
         FastPath.Forgive(device.Index);
         controller.Commit(State.Add(vif), $"vif plug {p.Device}");
         controller.Announce("vif.plugged", device.Name, $"into network {network.Label}");
@@ -148,6 +161,10 @@ internal sealed partial class ApiHandler(Controller controller) : IApiHandler
     {
         Vif vif = State.VifOf(p.Vif);
         Network network = State.NetworkOf(p.Network);
+        Observed observed = Look();
+        LinkInfo device = observed.DeviceOf(vif) ?? throw new RefusalException(vif.Device, "the device is missing");
+        Admission.Vif(device.Name, network, observed, from: State.NetworkOf(vif.Network));
+        FastPath.Forgive(device.Index);
         Vif moved = vif with { Network = network.Uuid };
         controller.Commit(State.Change(moved), $"vif move {vif.Device}");
         controller.Announce("vif.moved", vif.Device, $"to network {network.Label}");
@@ -173,29 +190,36 @@ internal sealed partial class ApiHandler(Controller controller) : IApiHandler
             throw new RefusalException(pif.Device, isPlugged ? "is plugged already" : "is unplugged already");
         Network network = State.NetworkOf(uuid);
         Observed observed = Look();
-        if (isPlugged && observed.DeviceOf(pif) is { } device)
-            Admission.Uplink(device, network.Bridge, network.Mtu, observed, controller.Rtnl.GetAddresses());
+        LinkInfo? device = observed.DeviceOf(pif);
+        if (isPlugged && device is null)
+            throw new RefusalException(pif.Device, "the device is missing");
+        if (isPlugged)
+            Admission.Uplink(device!, network.Bridge, network.Mtu, observed, controller.Rtnl.GetAddresses());
         controller.Commit(State.Change(pif with { IsPlugged = isPlugged }), $"pif {(isPlugged ? "plug" : "unplug")} {pif.Device}");
         controller.Announce(isPlugged ? "pif.plugged" : "pif.unplugged", pif.Device, $"network {network.Label}");
         return Info(pif);
     }
 
-    /// <summary>The state with this device as the Network's uplink, introduced if it was not known.</summary>
+    /// <summary>
+    /// The state with this device as the Network's uplink in the place of the one it has, introduced if it was not known.
+    /// </summary>
     private HostState Connect(HostState wanted, string name, Network network, Observed observed)
     {
-        Pif? pif = wanted.Pifs.FirstOrDefault(f => f.Device == name || f.Uuid.ToString() == name);
+        Pif? pif = wanted.Pifs.FirstOrDefault(f => f.Device == name || (Guid.TryParse(name, out Guid uuid) && f.Uuid == uuid));
         LinkInfo device = pif is null ? Admission.Pif(name, observed)
             : observed.DeviceOf(pif) ?? throw new RefusalException(name, "the device is missing");
+        pif ??= wanted.Pifs.FirstOrDefault(f => observed.DeviceOf(f)?.Index == device.Index);   // by an altname
         if (pif is null)
-            wanted = Introduce(wanted, device, out pif);
+            wanted = Introduce(wanted, device, observed, out pif);
         Admission.Uplink(device, network.Bridge, network.Mtu, observed, controller.Rtnl.GetAddresses());
-        return wanted.Connect(pif, network, wasInBridge: device.MasterIndex != 0);
+        if (pif.Network == network.Uuid)
+            return wanted;
+        return wanted.Disconnect(network).Connect(pif, network, wasInBridge: device.MasterIndex != 0, hadLinkLocal: device.Ipv6LinkLocal == true);
     }
 
-    private static HostState Introduce(HostState state, LinkInfo device, out Pif pif)
+    private static HostState Introduce(HostState state, LinkInfo device, Observed observed, out Pif pif)
     {
-        (string? mac, string? busPath) = Observed.KeyOf(device);
-        pif = new Pif(Guid.NewGuid(), device.Name, mac ?? throw new RefusalException(device.Name, "has no address"), busPath, null, false, false);
+        pif = observed.NewPif(Guid.NewGuid(), device);
         return state.Add(pif);
     }
 }

@@ -12,13 +12,16 @@ namespace XenFastPath.Daemon.Control;
 /// Requests, link events and the forwarder's fate all become work for this one thread, one piece after the other. Everything
 /// below it is single-threaded for that reason.
 /// </summary>
-internal sealed class Controller : IDisposable
+internal sealed partial class Controller : IDisposable
 {
     /// <summary>A plan that is not empty after so many passes does not converge: somebody else works against us.</summary>
     private const int PassesMax = 6;
 
     /// <summary>How often the forwarder is looked after; zero-copy ports allow it 300 ms.</summary>
     private const int TickMs = 100;
+
+    /// <summary>How long a change of the links may wait to be looked at before the fast path is not to be trusted.</summary>
+    private const int LateMsMax = 1000;
 
     /// <summary>What failed is tried again after this, doubled each time up to the maximum.</summary>
     private const int RetryMsMin = 1000, RetryMsMax = 60_000;
@@ -30,7 +33,10 @@ internal sealed class Controller : IDisposable
     private readonly Thread _thread;
     private readonly CancellationTokenSource _stop = new();
     private Dictionary<string, string> _lastPaths = [];
-    private int _poked;
+    private readonly HashSet<PlanAction> _stuck = [];
+    private Dictionary<string, string> _failing = [];
+    private long _pokedAtMs;
+    private long _lookingSinceMs;
     private long _retryAtMs;
     private int _retryMs = RetryMsMin;
 
@@ -43,8 +49,9 @@ internal sealed class Controller : IDisposable
         Events = events;
         _applier = new Applier(rtnl, generic, fastPath);
         State = file.Load();
-        fastPath.Forwarder.Died = () => Post(ForwarderDied);
+        fastPath.Forwarder.Died = client => Post(() => ForwarderDied(client));
         fastPath.Mirror.MutedChanged = () => Post(MutedChanged);
+        fastPath.Mirror.IsControllerLate = IsLate;
         _thread = new Thread(Run) { Name = "controller" };
     }
 
@@ -64,19 +71,10 @@ internal sealed class Controller : IDisposable
     /// <summary>Brings the machine in line with the state file, finds the forwarder, and starts the thread.</summary>
     public void Start()
     {
-        try
-        {
-            FastPath.Start();
-        }
-        catch (FastPathException e)
-        {
-            // The bridges work without it; ports that ask for afxdp say why they have not got it.
-            Log.Error("forwarder: " + e.Message);
-            _retryAtMs = Environment.TickCount64 + RetryMsMin;
-        }
-
+        // The bridges work without it; ports that ask for afxdp say why they have not got it.
+        TryForwarder(FastPath.Start);
         Reconcile("start");
-        FastPath.GoUp();
+        TryForwarder(FastPath.GoUp);
         _thread.Start();
     }
 
@@ -98,9 +96,9 @@ internal sealed class Controller : IDisposable
             {
                 answer.SetException(new RefusedException(e.ObjectName, e.Message));
             }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException or Interop.SystemCallException)
+            catch (Exception e) when (IsExpected(e))
             {
-                answer.SetException(new RefusedException(_file.Path, e.Message));
+                answer.SetException(new RefusedException("xenfastpathd", e.Message));
             }
             catch (Exception e)
             {
@@ -113,25 +111,16 @@ internal sealed class Controller : IDisposable
     /// <summary>Something may have changed: look again. Any thread; many pokes become one look.</summary>
     public void Poke()
     {
-        if (Interlocked.Exchange(ref _poked, 1) == 0)
+        if (Interlocked.CompareExchange(ref _pokedAtMs, Environment.TickCount64, 0) == 0)
             Post(() => LookAgain("link event"));
     }
 
-    /// <summary>Makes a new desired state real, or nothing at all: if a step fails, everything goes back and the request is refused.</summary>
-    public void Commit(HostState wanted, string why)
+    /// <summary>Has something that may have changed not been looked at for so long that port states may be wrong? Any thread.</summary>
+    public bool IsLate()
     {
-        HostState before = State;
-        // Written first: after a crash from here on, the next daemon finishes what was asked.
-        _file.Save(wanted);
-        State = wanted;
-        IReadOnlyList<RefusalException> failures = Reconcile(why);
-        if (failures.Count == 0)
-            return;
-        IEnumerable<DoomedBridge> made = wanted.Networks.Where(n => before.Networks.All(b => b.Uuid != n.Uuid)).Select(n => new DoomedBridge(n.Uuid, n.Bridge));
-        State = before with { Doomed = [.. before.Doomed, .. made] };
-        _file.Save(State);
-        Reconcile($"undo {why}");
-        throw failures[0];
+        long looking = Volatile.Read(ref _lookingSinceMs), poked = Volatile.Read(ref _pokedAtMs);
+        long since = looking != 0 ? looking : poked;
+        return since != 0 && Environment.TickCount64 - since > LateMsMax;
     }
 
     /// <summary>Tells subscribers and the log.</summary>
@@ -170,7 +159,7 @@ internal sealed class Controller : IDisposable
             {
                 return;
             }
-            catch (Exception e) when (e is NetlinkException or FastPathException or Interop.SystemCallException or IOException or UnauthorizedAccessException)
+            catch (Exception e) when (IsExpected(e))
             {
                 Log.Error(e.Message);
                 ScheduleRetry();
@@ -181,36 +170,60 @@ internal sealed class Controller : IDisposable
     private void Tick()
     {
         if (FastPath.CheckForwarder())
-        {
-            Log.Info("forwarder: answers again");
-            FastPath.Start();
-            LookAgain("forwarder is back");
-            FastPath.GoUp();
-        }
-
-        if (_retryAtMs != 0 && Environment.TickCount64 >= _retryAtMs)
-        {
-            _retryAtMs = 0;
-            if (FastPath.Forwarder.Latest is not { } client || !client.IsConnected && FastPath.Forwarder.IsStale)
-                ForwarderDied();
-            foreach (int ifindex in FastPath.Failures.Keys.ToList())
-                FastPath.Forgive(ifindex);
-            LookAgain("retry");
-        }
+            RestartForwarder("answers again");
+        if (_retryAtMs == 0 || Environment.TickCount64 < _retryAtMs)
+            return;
+        _retryAtMs = 0;
+        // None could be had so far. One that was given up is CheckForwarder's, one that died its watcher's.
+        if (FastPath.Forwarder.Latest is null or { IsConnected: true } && !FastPath.Forwarder.IsUp)
+            RestartForwarder("another try");
+        FastPath.ForgivePassing();
+        _stuck.Clear();
+        LookAgain("retry");
     }
 
     private void LookAgain(string why)
     {
-        Volatile.Write(ref _poked, 0);
-        Reconcile(why);
+        Volatile.Write(ref _lookingSinceMs, Interlocked.Exchange(ref _pokedAtMs, 0));
+        try
+        {
+            Reconcile(why);
+        }
+        finally
+        {
+            Volatile.Write(ref _lookingSinceMs, 0);
+        }
     }
 
-    private void ForwarderDied()
+    private void ForwarderDied(ForwarderClient client)
     {
-        Announce("forwarder.down", "forwarder", "died; frames go the bridge's way while another is started");
-        FastPath.Restart();
-        Announce("forwarder.up", "forwarder", $"pid {FastPath.Forwarder.Client?.Pid} serves all ports");
+        if (FastPath.Forwarder.Latest == client)
+            RestartForwarder("died; frames go the bridge's way while another is started");
+    }
+
+    private void RestartForwarder(string why)
+    {
+        Announce("forwarder.down", "forwarder", why);
+        if (!TryForwarder(FastPath.Restart))
+            return;
+        Announce("forwarder.up", "forwarder", $"pid {FastPath.Forwarder.Client?.Pid} serves {FastPath.ServedCount} ports");
         Reconcile("new forwarder");
+    }
+
+    /// <summary>Does something that needs the forwarder; what fails is tried again later.</summary>
+    private bool TryForwarder(Action step)
+    {
+        try
+        {
+            step();
+            return true;
+        }
+        catch (Exception e) when (e is FastPathException or Interop.SystemCallException)
+        {
+            Log.Error("forwarder: " + e.Message);
+            ScheduleRetry();
+            return false;
+        }
     }
 
     private void MutedChanged()
@@ -219,35 +232,52 @@ internal sealed class Controller : IDisposable
         AnnouncePaths(Observer.Look(State));
     }
 
-    /// <summary>Looks, plans, applies, until there is nothing to do. Returns what failed.</summary>
-    private IReadOnlyList<RefusalException> Reconcile(string why)
+    /// <summary>
+    /// Looks, plans, applies, until there is nothing to do or nothing that can be done. Returns what failed. A step that failed
+    /// before is not tried again at every event, but when its time comes or somebody asks.
+    /// </summary>
+    private IReadOnlyList<RefusalException> Reconcile(string why, IReadOnlySet<int>? stay = null)
     {
+        Dictionary<string, RefusalException> failures = [];
         for (int pass = 0; ; pass++)
         {
             Observed observed = Observer.Look(State);
             FollowDevices(observed);
-            Plan plan = Plan.Diff(State, observed);
+            Plan plan = Plan.Diff(State, observed, stay);
             Problems = plan.Problems;
-            if (plan.IsEmpty)
+            PlanAction? last = null;
+            foreach (StepFailure failure in _applier.Apply(plan, _stuck, action => Log.Info($"{last = action} ({why})")))
             {
-                AnnouncePaths(observed);
-                if (FastPath.Failures.Count > 0)
-                    ScheduleRetry();
-                else
-                    _retryMs = RetryMsMin;
-                return [];
+                failures[failure.Reason.Subject] = failure.Reason;
+                _stuck.Add(failure.Step);
             }
 
-            IReadOnlyList<RefusalException> failures = _applier.Apply(plan, action => Log.Info($"{action} ({why})"));
-            if (failures.Count == 0 && pass < PassesMax)
+            if (last is not null && pass < PassesMax)
                 continue;
-            if (failures.Count == 0)
-                failures = [new RefusalException(plan.Actions[0].Subject, $"does not stay as it is set: {plan.Actions[0]}")];
-            foreach (RefusalException failure in failures)
-                Log.Error(failure.Message);
-            ScheduleRetry();
-            return failures;
+            if (last is not null)
+                failures[last.Subject] = new RefusalException(last.Subject, $"does not stay as it is set: {last}");
+            AnnouncePaths(observed);
+            Remember(failures);
+            return [.. failures.Values];
         }
+    }
+
+    /// <summary>Each failure is logged once, and tried again later.</summary>
+    private void Remember(Dictionary<string, RefusalException> failures)
+    {
+        foreach (RefusalException failure in failures.Values)
+        {
+            if (!_failing.TryGetValue(failure.Subject, out string? known) || known != failure.Message)
+                Log.Error(failure.Message);
+            _failing[failure.Subject] = failure.Message;
+        }
+
+        if (_stuck.Count == 0)
+            _failing.Clear();
+        if (_stuck.Count > 0 || failures.Count > 0 || FastPath.HasPassingFailures)
+            ScheduleRetry();
+        else
+            _retryMs = RetryMsMin;
     }
 
     private void FollowDevices(Observed observed)
@@ -279,6 +309,9 @@ internal sealed class Controller : IDisposable
 
         _lastPaths = paths;
     }
+
+    private static bool IsExpected(Exception e) =>
+        e is NetlinkException or FastPathException or Interop.SystemCallException or IOException or UnauthorizedAccessException;
 
     private void ScheduleRetry()
     {

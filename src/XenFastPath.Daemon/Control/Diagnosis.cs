@@ -73,8 +73,8 @@ internal static unsafe class Diagnosis
     {
         if (Directory.Exists(proof) || Directory.Exists($"/sys/module/{module}"))
             return Ok(name, "available");
-        string folder = $"/lib/modules/{KernelRelease}";
-        bool canLoad = Directory.Exists(folder) && File.ReadLines(Path.Combine(folder, "modules.dep")).Any(l => l.Contains($"/{module}.ko", StringComparison.Ordinal));
+        string modules = $"/lib/modules/{KernelRelease}/modules.dep";
+        bool canLoad = File.Exists(modules) && File.ReadLines(modules).Any(l => l.Contains($"/{module}.ko", StringComparison.Ordinal));
         return new DoctorCheckInfo(name, "missing", canLoad ? "not loaded" : "this kernel has it neither built in nor as a module",
             canLoad ? $"modprobe {module}" : $"a kernel with {option}");
     }

@@ -72,10 +72,22 @@ internal static class Views
         if (device is null)
             return new PifInfo(pif.Uuid, pif.Device, null, network?.Label, pif.Mac, null, pif.BusPath, null, 0, false, null, "missing", null, null);
         string state_ = network is null || !pif.IsPlugged ? "unplugged" : StateOf(device);
-        using GenericNetlink generic = new();
         return new PifInfo(pif.Uuid, device.Name, device.Index, network?.Label, device.Address?.ToString() ?? pif.Mac, device.PermanentAddress?.ToString(),
-            pif.BusPath, GenericNetlink.GetDriver(device.Name)?.Name, device.Mtu, device.IsLowerUp, generic.GetLinkModes(device.Index)?.SpeedMbps, state_,
+            pif.BusPath, GenericNetlink.GetDriver(device.Name)?.Name, device.Mtu, device.IsLowerUp, SpeedOf(device), state_,
             network is null ? null : PathOf(network, device, true, observed, fastPath), CountersOf(device, fastPath));
+    }
+
+    private static int? SpeedOf(LinkInfo device)
+    {
+        try
+        {
+            using GenericNetlink generic = new();
+            return generic.GetLinkModes(device.Index)?.SpeedMbps;
+        }
+        catch (NetlinkException)
+        {
+            return null;    // one driver's odd answer must not hide everything else
+        }
     }
 
     public static VifInfo Of(Vif vif, HostState state, Observed observed, FastPathManager fastPath)

@@ -15,8 +15,10 @@ internal sealed class PinFolder
 
     public PinFolder(string bpffs, string runDir)
     {
-        // bpffs reserves names with dots, so the instance is the run-dir in letters, digits and dashes.
-        string instance = new([.. System.IO.Path.GetFullPath(runDir).Trim('/').Select(c => char.IsAsciiLetterOrDigit(c) ? c : '-')]);
+        // Dashes for slashes, and what could be mistaken for one, or is reserved in bpffs (dots), as %hex: no two run-dirs are alike.
+        byte[] path = Encoding.UTF8.GetBytes(System.IO.Path.GetFullPath(runDir).Trim('/'));
+        string instance = string.Concat(path.Select(c => c == '/' ? "-" : char.IsAsciiLetterOrDigit((char)c) || c == '_' ? $"{(char)c}" : $"%{c:x2}"));
+        instance = instance.Length == 0 ? "-" : instance;
         Instance = instance;
         InstancePath = System.IO.Path.Combine(bpffs, Root, instance);
         Path = System.IO.Path.Combine(InstancePath, $"v{Layout.Version}");
@@ -101,9 +103,18 @@ internal sealed unsafe class BpfProgram : IDisposable
     private static string Explain(int error, PinFolder pins) => Errno.Describe(error) + error switch
     {
         Errno.EPERM => "; CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed (run as root)",
+        Errno.EINVAL when !HasAfXdp() => "; this kernel has no AF_XDP, it takes one with CONFIG_XDP_SOCKETS",
         Errno.EINVAL => $"; if maps of another build are pinned in {pins.Path}, remove them",
         _ => "",
     };
+
+    private static bool HasAfXdp()
+    {
+        int fd = socket(IfXdp.AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
+        if (fd >= 0)
+            close(fd);
+        return fd >= 0 || Errno.Last != Errno.EAFNOSUPPORT;
+    }
 
     private static void Mount(string bpffs)
     {

@@ -10,8 +10,13 @@ internal sealed unsafe partial class FastPathManager
     /// <summary>A forwarder that serves zero-copy ports holds their PASSed frames too: it must not stand still this long.</summary>
     private const long ZeroCopyStallNsMax = 300_000_000;
 
+    /// <summary>Two looks at the forwarder that are not further apart than this were on time (the controller looks every 100 ms).</summary>
+    private const ulong PunctualLookNsMax = 250_000_000;
+
     /// <summary>In copy mode the bridge carries everything meanwhile, so an operator may look at a stopped forwarder in peace.</summary>
     private const long CopyStallNsMax = 30_000_000_000;
+
+    private ulong _sawStuckNs;
 
     /// <summary>Ports that an earlier daemon entered. What they are to be is the reconciler's to say; until then they stay as they are.</summary>
     private void TakeOverPorts()
@@ -50,11 +55,17 @@ internal sealed unsafe partial class FastPathManager
 
     /// <summary>
     /// Finds or starts the forwarder and takes over the ports that it serves already; those it serves for nobody are closed.
-    /// To be called once, before the first reconciliation; <see cref="GoUp"/> after it.
+    /// Reconciling brings in the ports that it has not; then <see cref="GoUp"/>.
     /// </summary>
     public void Start()
     {
         ForwarderClient client = _forwarder.Connect();
+        foreach (FastPathPort port in _ports.Values)
+        {
+            _slots.ReturnXsks(port.XskBase, port.Queues);
+            port.Queues = 0;
+        }
+
         foreach (ForwarderMessage served in client.Ports)
         {
             FastPathPort? port = _ports.Values.FirstOrDefault(p => p.Id == served.Port);
@@ -88,17 +99,16 @@ internal sealed unsafe partial class FastPathManager
         _forwarder.SetUp(true);
     }
 
-    /// <summary>A new forwarder in the place of one that died: all its ports anew, then up.</summary>
+    /// <summary>
+    /// After the forwarder died, or was not to be had, or was given up: connects to the one that is there or starts one, brings in
+    /// all ports that it does not serve, and goes up.
+    /// </summary>
     public void Restart()
     {
-        _forwarder.Connect();
-        foreach (FastPathPort port in _ports.Values)
-        {
-            _slots.ReturnXsks(port.XskBase, port.Queues);
-            port.Queues = 0;
-        }
-
-        foreach (FastPathPort port in _ports.Values.Where(p => p.Settings.Path == PortPath.Afxdp))
+        Start();
+        _failures.Clear();
+        _lasting.Clear();
+        foreach (FastPathPort port in _ports.Values.Where(p => p.Settings.Path == PortPath.Afxdp && !p.IsServed))
         {
             JoinForwarder(port);
             Publish(port);
@@ -118,8 +128,12 @@ internal sealed unsafe partial class FastPathManager
             return false;
         long ageNs = _forwarder.HeartbeatAgeNs;
         bool hasZeroCopy = _ports.Values.Any(p => p.IsZeroCopy);
-        if (ageNs > (hasZeroCopy ? ZeroCopyStallNsMax : CopyStallNsMax))
+        bool isStuck = ageNs > (hasZeroCopy ? ZeroCopyStallNsMax : CopyStallNsMax);
+        ulong nowNs = Clock.NowNs();
+        // Where the whole machine stood still, our own look was late too: the forwarder gets the time until the next one.
+        if (isStuck && nowNs - _sawStuckNs < PunctualLookNsMax)
             _forwarder.Kill($"it has stood still for {ageNs / 1_000_000} ms");
+        _sawStuckNs = isStuck ? nowNs : 0;
         return !client.IsConnected && ageNs < Layout.ForwarderStaleNs;
     }
 
@@ -145,6 +159,9 @@ internal sealed unsafe partial class FastPathManager
             return;
         _hooks.DetachXdp(port.Ifindex);
         _failures[port.Ifindex] = failure;
+        // Attaching resets the link of a real NIC: what failed there is not tried again and again, only when somebody asks.
+        if (port.Settings.IsPhysical && !port.Settings.MayBeUnfinished)
+            _lasting.Add(port.Ifindex);
         Log.Warning($"{port.Device}: no fast path: {failure}");
     }
 
@@ -175,6 +192,33 @@ internal sealed unsafe partial class FastPathManager
     {
         int queues = port.Settings.Queues;
         ushort first = _slots.TakeXsks(queues);
+        try
+        {
+            ForwarderMessage reply = client.AddPort(new ForwarderMessage
+            {
+                Port = port.Id,
+                Generation = port.Generation,
+                Ifindex = (uint)port.Ifindex,
+                QueueCount = (uint)queues,
+                XskBase = first,
+                PortFlags = FlagsOf(port),
+            });
+            if (reply.Error != 0)
+                return Explain(reply);
+            port.XskBase = first;
+            port.Queues = queues;
+            port.IsZeroCopy = (reply.PortFlags & ForwarderPortFlags.ZeroCopy) != 0;
+            return null;
+        }
+        finally
+        {
+            if (!port.IsServed)
+                _slots.ReturnXsks(first, queues);
+        }
+    }
+
+    private static ForwarderPortFlags FlagsOf(FastPathPort port)
+    {
         ForwarderPortFlags flags = ForwarderPortFlags.None;
         if (port.Settings.MayZeroCopy && port.IsNativeXdp)
             flags |= ForwarderPortFlags.ZeroCopy;
@@ -182,31 +226,15 @@ internal sealed unsafe partial class FastPathManager
             flags |= ForwarderPortFlags.ZeroCopyTxMetadata;
         if (port.Settings.IsPhysical)
             flags |= ForwarderPortFlags.IsPhysical;
-        ForwarderMessage reply = client.AddPort(new ForwarderMessage
-        {
-            Port = port.Id,
-            Generation = port.Generation,
-            Ifindex = (uint)port.Ifindex,
-            QueueCount = (uint)queues,
-            XskBase = first,
-            PortFlags = flags,
-        });
-        if (reply.Error != 0)
-        {
-            _slots.ReturnXsks(first, queues);
-            return reply.Error switch
-            {
-                Errno.ENOSPC => "the forwarder's packet memory is full (start it with a larger --arena-mib)",
-                Errno.ENOBUFS => "AF_XDP: locked memory is limited (CAP_IPC_LOCK or LimitMEMLOCK=infinity)",
-                _ => $"AF_XDP {reply.Step}: {Errno.Describe(reply.Error)}",
-            };
-        }
-
-        port.XskBase = first;
-        port.Queues = queues;
-        port.IsZeroCopy = (reply.PortFlags & ForwarderPortFlags.ZeroCopy) != 0;
-        return null;
+        return flags;
     }
+
+    private static string Explain(in ForwarderMessage reply) => reply.Error switch
+    {
+        Errno.ENOSPC => "the forwarder's packet memory is full (start it with a larger --arena-mib)",
+        Errno.ENOBUFS => "AF_XDP: locked memory is limited (CAP_IPC_LOCK or LimitMEMLOCK=infinity)",
+        _ => $"AF_XDP {reply.Step}: {Errno.Describe(reply.Error)}",
+    };
 
     /// <summary>
     /// Off the fast path: first nothing new is redirected from or to the port, then what was redirected gets through, then the
@@ -240,7 +268,10 @@ internal sealed unsafe partial class FastPathManager
         _hooks.DetachXdp(port.Ifindex);
     }
 
-    /// <summary>True if every frame redirected so far is through, or there is no forwarder that could hold one.</summary>
+    /// <summary>
+    /// True if every frame redirected so far is through, or no forwarder is connected: one that was given up throws what it holds
+    /// away when it wakes.
+    /// </summary>
     private bool TryBarrier()
     {
         try

@@ -23,6 +23,7 @@ internal sealed unsafe partial class FastPathManager : IFastPath, IDisposable
     private readonly Dictionary<int, FastPathPort> _ports = [];
     private readonly Dictionary<int, PortSettings> _settings = [];
     private readonly Dictionary<int, string> _failures = [];
+    private readonly HashSet<int> _lasting = [];
 
     /// <summary>Loads the program, takes over what an earlier daemon left, starts the mirror. The forwarder comes with <see cref="Start"/>.</summary>
     /// <exception cref="FastPathException">What is missing.</exception>
@@ -53,6 +54,9 @@ internal sealed unsafe partial class FastPathManager : IFastPath, IDisposable
 
     public PinFolder Pins => _pins;
 
+    /// <summary>Ports that the forwarder serves.</summary>
+    public int ServedCount => _ports.Values.Count(p => p.IsServed);
+
     /// <summary>The port of a device, if it is one.</summary>
     public FastPathPort? PortOf(int ifindex) => _ports.GetValueOrDefault(ifindex);
 
@@ -76,27 +80,29 @@ internal sealed unsafe partial class FastPathManager : IFastPath, IDisposable
             if (!_ports.TryGetValue(ifindex, out FastPathPort? port))
                 port = Enrol(ifindex, device, settings);
             port.Device = device;
-            if (port.Settings.NetworkId != settings.NetworkId || (port.IsServed && settings.Path == PortPath.Bridge))
+            if (port.Settings.NetworkId != settings.NetworkId || (port.IsServed && (settings.Path == PortPath.Bridge || settings.Queues != port.Queues)))
                 LeaveForwarder(port);
             if (port.Settings.NetworkId != settings.NetworkId)
                 port.Generation++;
-            port.Settings = _settings[ifindex] = settings;
+            port.Settings = settings;
             Publish(port);
             _hooks.AttachPolicy(ifindex, device);
             if (settings.Path == PortPath.Afxdp && !port.IsServed)
                 JoinForwarder(port);
             Publish(port);
             _mirror.SetPorts([port.Mirror], []);
+            _settings[ifindex] = settings;
         }
         catch (Exception e) when (e is FastPathException or SystemCallException or NetlinkException)
         {
+            _settings[ifindex] = settings with { IsWhole = false };
             throw new Model.RefusalException(device, e.Message);
         }
     }
 
     public void Remove(int ifindex, string device)
     {
-        _failures.Remove(ifindex);
+        Forgive(ifindex);
         _settings.Remove(ifindex);
         if (!_ports.Remove(ifindex, out FastPathPort? port))
             return;
@@ -108,7 +114,23 @@ internal sealed unsafe partial class FastPathManager : IFastPath, IDisposable
         _slots.ReturnId(port.Id);
     }
 
-    public void Forgive(int ifindex) => _failures.Remove(ifindex);
+    public void Forgive(int ifindex)
+    {
+        _failures.Remove(ifindex);
+        _lasting.Remove(ifindex);
+    }
+
+    /// <summary>Forgets the failures that may pass by themselves. True if there were any.</summary>
+    public bool ForgivePassing()
+    {
+        int[] passing = [.. _failures.Keys.Where(f => !_lasting.Contains(f))];
+        foreach (int ifindex in passing)
+            Forgive(ifindex);
+        return passing.Length > 0;
+    }
+
+    /// <summary>Is there a failure that is worth another try without anybody asking?</summary>
+    public bool HasPassingFailures => _failures.Keys.Any(f => !_lasting.Contains(f));
 
     /// <summary>Reads the mirror's muted Networks; call when the mirror says that they changed.</summary>
     public void RefreshMuted()

@@ -10,7 +10,7 @@ namespace XenFastPath.Daemon.FastPath;
 
 /// <summary>
 /// Follows learn, move, age-out and flush. Control's heartbeat is this thread's: it is written only when everything that the kernel
-/// had notified was applied. Other threads talk to it through <see cref="Run"/>.
+/// had notified was applied and the controller is not late. Other threads talk to it through <see cref="Run"/>.
 /// </summary>
 internal sealed unsafe class FdbMirror : IMirrorTables, IDisposable
 {
@@ -28,7 +28,6 @@ internal sealed unsafe class FdbMirror : IMirrorTables, IDisposable
     private readonly int _wake;
     private readonly Thread _thread;
     private bool _stop;
-    private bool _needsResync;
     private bool _isPublishing;
     private long _resyncs;
 
@@ -49,6 +48,12 @@ internal sealed unsafe class FdbMirror : IMirrorTables, IDisposable
     /// <summary>The forwarder's copy. Its descriptor may be passed on by any thread; its contents are this thread's.</summary>
     public MacTableWriter Table { get; }
 
+    /// <summary>
+    /// Has the controller not served what it was told for so long that port states may be old? The heartbeat speaks for them too,
+    /// so it stops. Called on the mirror's thread.
+    /// </summary>
+    public Func<bool> IsControllerLate { get; set; } = () => false;
+
     /// <summary>Called on the mirror's thread when the set of muted Networks changes.</summary>
     public Action? MutedChanged { get; set; }
 
@@ -65,6 +70,7 @@ internal sealed unsafe class FdbMirror : IMirrorTables, IDisposable
             }
             catch (Exception e) when (e is NetlinkException or SystemCallException)
             {
+                _state.ResyncDue = true;    // a port may be set and not read
                 failure = e;
             }
 
@@ -148,12 +154,12 @@ internal sealed unsafe class FdbMirror : IMirrorTables, IDisposable
         _reaper.Defer(key);
     }
 
-    /// <summary>Reaper: removes keys from the forwarder's copy, unless they have come back meanwhile.</summary>
+    /// <summary>Reaper: removes keys from the forwarder's copy, unless they have come back meanwhile, or came and went again.</summary>
     public void Reap(IReadOnlyList<ulong> keys) => Run(state =>
     {
         foreach (ulong key in keys)
         {
-            if (!state.Contains(key))
+            if (!state.Contains(key) && !_reaper.IsDeferred(key))
                 Table.Remove(key);
         }
     });
@@ -175,7 +181,8 @@ internal sealed unsafe class FdbMirror : IMirrorTables, IDisposable
         while (!Volatile.Read(ref _stop))
         {
             Progress progress = Drain();
-            if (progress == Progress.CaughtUp)
+            // Before Publish the program's table is an earlier daemon's: nobody vouches for it.
+            if (progress == Progress.CaughtUp && _isPublishing && !IsControllerLate())
                 Volatile.Write(ref _maps.Heartbeats->ControlNs, Clock.NowNs());
             RunCommands();
             if (progress == Progress.More)
@@ -207,13 +214,12 @@ internal sealed unsafe class FdbMirror : IMirrorTables, IDisposable
             NetlinkDrain drained = _monitor.Drain(ref handler, MessagesPerDrain);
             _state.Apply(Clock.NowNs());
             _state.UnmuteDue(Clock.NowNs());
-            _needsResync |= drained.Overrun || _state.ResyncDue;
-            _state.ResyncDue = false;
+            _state.ResyncDue |= drained.Overrun;
             if (_state.MutedChanged)
                 FollowMuted();
-            if (_needsResync && !drained.More)
+            if (_state.ResyncDue && !drained.More)
             {
-                _needsResync = false;
+                _state.ResyncDue = false;
                 Resync(_state.BridgesToDump);
                 return Progress.More;   // what came in during the dump is newer than the dump
             }
@@ -223,7 +229,7 @@ internal sealed unsafe class FdbMirror : IMirrorTables, IDisposable
         catch (NetlinkException e)
         {
             Log.Error("fdb mirror: " + e.Message);
-            _needsResync = true;
+            _state.ResyncDue = true;
             return Progress.Failed;
         }
     }
@@ -238,9 +244,9 @@ internal sealed unsafe class FdbMirror : IMirrorTables, IDisposable
         HashSet<ulong> unseen = _state.BeginResync(bridges);
         foreach (int bridge in bridges)
         {
-            foreach (FdbEntry entry in _rtnl.GetFdb(bridge))
+            foreach (FdbEntry entry in Dump(bridge))
             {
-                _state.Take(entry, Clock.NowNs());
+                _state.Take(entry, Clock.NowNs(), isDumped: true);
                 unseen.Remove(_state.KeyOf(entry));
             }
         }
@@ -249,10 +255,24 @@ internal sealed unsafe class FdbMirror : IMirrorTables, IDisposable
         _state.Apply(Clock.NowNs());
     }
 
+    /// <summary>A bridge that has gone holds nothing; its ports' next Configure names the one in its place.</summary>
+    private List<FdbEntry> Dump(int bridge)
+    {
+        try
+        {
+            return _rtnl.GetFdb(bridge);
+        }
+        catch (NetlinkException e) when (e.Errno == Errno.ENODEV)
+        {
+            return [];
+        }
+    }
+
     private void FollowMuted()
     {
         _state.MutedChanged = false;
-        _monitor.MuteNeighbours(_state.MutedPorts.AsSpan(0, Math.Min(_state.MutedPorts.Length, NetlinkMonitor.MutedMax)));
+        int[] muted = _state.MutedPorts;
+        _monitor.MuteNeighbours(muted.AsSpan(0, Math.Min(muted.Length, NetlinkMonitor.MutedMax)));
         MutedChanged?.Invoke();
     }
 

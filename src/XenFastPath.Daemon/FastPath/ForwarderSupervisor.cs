@@ -11,11 +11,14 @@ namespace XenFastPath.Daemon.FastPath;
 /// </summary>
 internal sealed unsafe class ForwarderSupervisor(string runDir, BpfMaps maps, string? binary) : IDisposable
 {
+    /// <summary>A forwarder waits up to 5 s for the lock of one that was just killed, and says "ready" right after.</summary>
+    private const int ReadyMsMax = 15_000;
+
     private ForwarderClient? _client;
     private int _starts;
 
-    /// <summary>Told on a watch thread, after the flag is down, that the forwarder has died.</summary>
-    public Action? Died { get; set; }
+    /// <summary>Told on a watch thread, after the flag is down, that the forwarder of this connection has died.</summary>
+    public Action<ForwarderClient>? Died { get; set; }
 
     /// <summary>The connected forwarder; null if there is none that answers.</summary>
     public ForwarderClient? Client => _client is { IsConnected: true } ? _client : null;
@@ -31,6 +34,9 @@ internal sealed unsafe class ForwarderSupervisor(string runDir, BpfMaps maps, st
 
     public bool IsStale => HeartbeatAgeNs > Layout.ForwarderStaleNs;
 
+    /// <summary>May the program redirect to the forwarder?</summary>
+    public bool IsUp => Volatile.Read(ref maps.Heartbeats->ForwarderUp) != 0;
+
     /// <summary>May the program redirect? Only when every port is in the forwarder.</summary>
     public void SetUp(bool isUp) => Volatile.Write(ref maps.Heartbeats->ForwarderUp, isUp ? 1u : 0u);
 
@@ -43,7 +49,13 @@ internal sealed unsafe class ForwarderSupervisor(string runDir, BpfMaps maps, st
     {
         _client?.Dispose();
         _client = null;
-        ForwarderClient? client = ForwarderClient.TryConnect(runDir, out bool isOtherVersion, out _);
+        ForwarderClient? client = ForwarderClient.TryConnect(runDir, out bool isOtherVersion, out int silentPid);
+        if (silentPid != 0)
+        {
+            // Its sockets hold the ports, and on zero-copy ports all their frames; nobody but a new one can help.
+            Kill(silentPid, "it accepts connections and does not answer");
+        }
+
         if (client is not null && ((client.MapId != 0 && client.MapId != maps.XsksId) || client.NetnsInode != NetworkNamespace.Inode))
         {
             // It works with maps that are no longer pinned, or with other devices: nothing can be redirected to it.
@@ -62,7 +74,12 @@ internal sealed unsafe class ForwarderSupervisor(string runDir, BpfMaps maps, st
         }
 
         if (client.MapId == 0)
+        {
+            // An earlier forwarder may have died while no control was there to lower the flag.
+            SetUp(false);
             client.SetMaps(maps);
+        }
+
         _client = client;
         Watch(client);
         return client;
@@ -71,11 +88,15 @@ internal sealed unsafe class ForwarderSupervisor(string runDir, BpfMaps maps, st
     /// <summary>Kills a forwarder that stands still, so that a new one can take its place.</summary>
     public void Kill(string why)
     {
-        if (_client is not { } client)
-            return;
-        Log.Warning($"forwarder: killing pid {client.Pid}: {why}");
+        if (_client is { } client)
+            Kill(client.Pid, why);
+    }
+
+    private void Kill(int pid, string why)
+    {
+        Log.Warning($"forwarder: killing pid {pid}: {why}");
         SetUp(false);
-        Tmds.Linux.LibC.kill(client.Pid, 9);
+        Tmds.Linux.LibC.kill(pid, 9);
     }
 
     public void Dispose() => _client?.Dispose();
@@ -86,24 +107,34 @@ internal sealed unsafe class ForwarderSupervisor(string runDir, BpfMaps maps, st
         ProcessStartInfo start = new(path) { RedirectStandardOutput = true, RedirectStandardInput = true };
         start.ArgumentList.Add("--run-dir");
         start.ArgumentList.Add(runDir);
-        Process process;
-        try
-        {
-            process = Process.Start(start) ?? throw new FastPathException($"cannot start {path}");
-        }
-        catch (System.ComponentModel.Win32Exception e)
-        {
-            throw new FastPathException($"cannot start {path}: {e.Message}");
-        }
-
+        using Process process = Begin(start);
         if (_starts++ > 0)
             Restarts++;
         // It says "ready" when it listens; end of file means that it has gone, with its reason on stderr.
-        if (process.StandardOutput.ReadLine() != "ready")
+        Task<string?> ready = process.StandardOutput.ReadLineAsync();
+        if (!ready.Wait(ReadyMsMax))
+        {
+            process.Kill();
+            throw new FastPathException($"{path} (pid {process.Id}) did not get ready within {ReadyMsMax / 1000} s");
+        }
+
+        if (ready.Result != "ready")
             throw new FastPathException($"{path} did not start; its reason stands above");
         ForwarderClient? client = ForwarderClient.TryConnect(runDir, out _, out _);
         Log.Info($"forwarder: started {path}, pid {process.Id}");
         return client ?? throw new FastPathException($"{path} (pid {process.Id}) does not answer on {runDir}/{ForwarderChannel.SocketName}");
+    }
+
+    private static Process Begin(ProcessStartInfo start)
+    {
+        try
+        {
+            return Process.Start(start) ?? throw new FastPathException($"cannot start {start.FileName}");
+        }
+        catch (System.ComponentModel.Win32Exception e)
+        {
+            throw new FastPathException($"cannot start {start.FileName}: {e.Message}");
+        }
     }
 
     /// <summary>Beside this program; the flavour for newer CPUs if this CPU can run it.</summary>
@@ -124,11 +155,13 @@ internal sealed unsafe class ForwarderSupervisor(string runDir, BpfMaps maps, st
         Thread thread = new(() =>
         {
             Pthread.Lock(client.Lifeline.Address);
-            if (_client == client)
-                SetUp(false);
+            // A connection that was given up has a successor, whose own watcher tells.
+            if (_client != client)
+                return;
+            SetUp(false);
             Log.Warning($"forwarder: pid {client.Pid} has died");
             client.Dispose();
-            Died?.Invoke();
+            Died?.Invoke(client);
         })
         {
             IsBackground = true,

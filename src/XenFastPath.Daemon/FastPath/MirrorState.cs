@@ -108,8 +108,10 @@ internal sealed class MirrorState(IMirrorTables tables)
             return false;
         else
             Change(state, port);
-        _networkOfBridge[port.BridgeIfindex] = port.NetworkId;
         _networks.TryAdd(port.NetworkId, new NetworkState());
+        if (port.BridgeIfindex == 0)
+            return false;       // the bridge is still to be made; the port comes again with its number
+        _networkOfBridge[port.BridgeIfindex] = port.NetworkId;
         return port.IsFast;
     }
 
@@ -123,7 +125,7 @@ internal sealed class MirrorState(IMirrorTables tables)
     }
 
     /// <summary>One entry of the kernel's FDB, from a notification or a dump. Takes effect with <see cref="Apply"/>.</summary>
-    public void Take(in FdbEntry entry, ulong nowNs)
+    public void Take(in FdbEntry entry, ulong nowNs, bool isDumped = false)
     {
         // A bridge that filters VLANs has a VLAN in its entries: nothing of it is on the fast path.
         if (entry.IsSelf || entry.Vlan != 0 || !_networkOfBridge.TryGetValue(entry.MasterIndex, out ushort network))
@@ -141,7 +143,8 @@ internal sealed class MirrorState(IMirrorTables tables)
         }
 
         bool isNew = !state.Entries.TryGetValue(key, out int known) && !_pending.ContainsKey(key);
-        if (isNew && !port.Budget.TryTake(nowNs))
+        // What a dump shows was learned long ago; whether it is too much for one port Set finds out.
+        if (isNew && !isDumped && !port.Budget.TryTake(nowNs))
         {
             Mute(network, state, port, nowNs);
             return;

@@ -36,6 +36,7 @@ internal sealed class Reaper : IDisposable
         _work.Set();
     }
 
+    public bool IsDeferred(ulong key) { lock (_lock) return _deferred.Contains(key); }
     public void Dispose()
     {
         _stop = true;

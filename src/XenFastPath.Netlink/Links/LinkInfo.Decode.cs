@@ -42,6 +42,7 @@ public sealed partial record LinkInfo
                 case IFLA_NUM_RX_QUEUES: RxQueues = Saturate(attribute.U32); break;
                 case IFLA_NUM_TX_QUEUES: TxQueues = Saturate(attribute.U32); break;
                 case IFLA_PROMISCUITY: Promiscuity = Saturate(attribute.U32); break;
+                case IFLA_AF_SPEC when !IsPortMessage: Ipv6LinkLocal = ReadIpv6LinkLocal(attribute.Nested); break;
                 case IFLA_XDP: Xdp = ReadXdp(attribute.Nested); break;
                 case IFLA_STATS64: Stats = ReadStats(attribute.Value); break;
                 case IFLA_PROTINFO when IsPortMessage: BridgePort = new BridgePortData(attribute.Nested); break;
@@ -79,6 +80,12 @@ public sealed partial record LinkInfo
                 names.Add(property.Text);
         }
         return names;
+    }
+
+    private static bool? ReadIpv6LinkLocal(NetlinkAttributes families)
+    {
+        NetlinkAttribute mode = families.Find(AF_INET6).Nested.Find(IFLA_INET6_ADDR_GEN_MODE);
+        return mode.IsPresent ? mode.U8 != IN6_ADDR_GEN_MODE_NONE : null;
     }
 
     private static XdpAttachment ReadXdp(NetlinkAttributes xdp) => new(

@@ -140,6 +140,9 @@ public sealed partial record LinkInfo
 
     public int TxQueues { get; init; }
 
+    /// <summary>Does the kernel make an IPv6 link-local address on it? Null where the device has no IPv6.</summary>
+    public bool? Ipv6LinkLocal { get; init; }
+
     /// <summary>How many users want it promiscuous.</summary>
     public int Promiscuity { get; init; }
 

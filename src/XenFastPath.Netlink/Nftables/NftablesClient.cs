@@ -108,7 +108,7 @@ public sealed class NftablesClient : IDisposable
         {
             return _socket.Dump<NftChain>(request.Written, NftChain.TryDecode, "dump nftables chains");
         }
-        catch (NetlinkException e) when (e.Errno is Errno.EINVAL or Errno.EOPNOTSUPP)
+        catch (NetlinkException e) when (e.Errno is Errno.EINVAL or Errno.EOPNOTSUPP or Errno.EPROTONOSUPPORT)
         {
             return [];      // nfnetlink knows no subsystem of that number
         }

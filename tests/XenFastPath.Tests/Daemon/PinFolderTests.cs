@@ -26,7 +26,13 @@ public sealed class PinFolderTests : IDisposable
         string[] spellings = ["/run/xfp", "/run/xfp/", "/run//xfp", "/run/./xfp", "/run/other/../xfp"];
         Assert.Single(spellings.Select(s => new PinFolder(_bpffs, s).Path).Distinct());
         Assert.Equal(new PinFolder(_bpffs, Path.GetFullPath("here")).Path, new PinFolder(_bpffs, "here").Path);
-        Assert.NotEqual(new PinFolder(_bpffs, "/run/xfp").Path, new PinFolder(_bpffs, "/run/xfp2").Path);
+    }
+
+    [Fact]
+    public void Two_run_dirs_are_two_instances()
+    {
+        string[] alike = ["/run/xfp", "/run/xfp2", "/run/a/b", "/run/a-b", "/run/a.b", "/run/a b", "/", "/-"];
+        Assert.Equal(alike.Length, alike.Select(s => new PinFolder(_bpffs, s).Path).Distinct().Count());
     }
 
     /// <summary>bpffs refuses names with dots (EPERM), and a pin's path must not climb out of the folder.</summary>
@@ -35,7 +41,7 @@ public sealed class PinFolderTests : IDisposable
     [InlineData("/run/lab 1/läufer")]
     [InlineData("/run/..hidden")]
     public void No_name_holds_what_bpffs_refuses(string runDir) =>
-        Assert.Matches(new Regex("^[A-Za-z0-9-]+$"), new PinFolder(_bpffs, runDir).Instance);
+        Assert.Matches(new Regex("^[A-Za-z0-9%-]+$"), new PinFolder(_bpffs, runDir).Instance);
 
     [Fact]
     public void Folders_of_other_layouts_are_found_and_removed_with_their_pins()

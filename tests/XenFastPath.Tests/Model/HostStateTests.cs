@@ -12,7 +12,7 @@ public sealed class HostStateTests
 
     /// <summary>lan with eth0 and vif1.0; dmz with nothing; eth1 without a Network.</summary>
     private static readonly HostState s_state = HostState.Empty.Add(s_lan).Add(s_dmz).Add(s_eth0).Add(s_eth1)
-        .Connect(s_eth0, s_lan, wasInBridge: false).Add(s_vif);
+        .Connect(s_eth0, s_lan, wasInBridge: false, hadLinkLocal: false).Add(s_vif);
 
     public static TheoryData<string, Func<HostState, HostState>, string, string> Refusals => new()
     {
@@ -25,8 +25,8 @@ public sealed class HostStateTests
         { "changed mtu", s => s.Change(s_lan with { Mtu = 65536 }), "lan", "MTU 65536" },
         { "changed datapath", s => s.Change(s_lan with { Datapath = Datapath.Redirect }), "lan", "redirect" },
         { "network in use", s => s.Remove(s_lan), "lan", "1 vif is still plugged (vif1.0); unplug first" },
-        { "pif of another network", s => s.Connect(s.PifOf("eth0"), s_dmz, false), "eth0", "the pif of network lan already" },
-        { "network with another pif", s => s.Connect(s.PifOf("eth1"), s_lan, false), "lan", "has pif eth0 already" },
+        { "pif of another network", s => s.Connect(s.PifOf("eth0"), s_dmz, false, false), "eth0", "the pif of network lan already" },
+        { "network with another pif", s => s.Connect(s.PifOf("eth1"), s_lan, false, false), "lan", "has pif eth0 already" },
         { "pif twice", s => s.Add(Make.Pif(12, "eth1", "52:54:00:00:00:09")), "eth1", "a pif already" },
         { "pif key twice", s => s.Add(Make.Pif(12, "eth9")), "eth9", "pif eth0 has the same address 52:54:00:00:00:01" },
         { "pif that is a vif", s => s.Add(Make.Pif(12, "vif1.0", "52:54:00:00:00:09")), "vif1.0", "plugged already, into network lan" },
@@ -89,7 +89,7 @@ public sealed class HostStateTests
         HostState state = s_state.Disconnect(s_lan).Disconnect(s_dmz);
         Assert.Null(state.PifOf(s_lan));
         Assert.Equal((null, false), (state.PifOf("eth0").Network, state.PifOf("eth0").IsPlugged));
-        state = state.Connect(state.PifOf("eth0"), s_dmz, wasInBridge: true);
+        state = state.Connect(state.PifOf("eth0"), s_dmz, wasInBridge: true, hadLinkLocal: true);
         Assert.True(state.PifOf(s_dmz)!.WasInBridge);
         Assert.Equal(["eth0"], state.Remove(state.PifOf("eth1")).Pifs.Select(p => p.Device));
     }

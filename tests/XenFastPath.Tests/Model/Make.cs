@@ -18,7 +18,7 @@ internal static class Make
         new(Uuid(n), device, mac, busPath, null, false, false);
 
     public static Vif Vif(int n, string device, Network network, int ifindex = 7, string? mac = null) =>
-        new(Uuid(n), device, network.Uuid, mac, new VifBinding(BootId, Netns, ifindex));
+        new(Uuid(n), device, network.Uuid, mac, new DeviceBinding(BootId, Netns, ifindex));
 }
 
 /// <summary>Asserts that something is refused, and that the refusal names the object and the reason.</summary>

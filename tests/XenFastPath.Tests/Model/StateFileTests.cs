@@ -172,7 +172,7 @@ public sealed class StateFileTests : IDisposable
     {
         Network lan = Make.Network(1, "Pool-wide network of eth0", "xenbr0", 9000, Datapath.Afxdp), inner = Make.Network(2, "internal", "xapi0");
         Pif eth0 = Make.Pif(16, "eth0"), bond = Make.Pif(17, "bond0", "52:54:00:00:00:02", null);
-        return (HostState.Empty.Add(lan).Add(inner).Add(eth0).Add(bond).Connect(eth0, lan, wasInBridge: true)
+        return (HostState.Empty.Add(lan).Add(inner).Add(eth0).Add(bond).Connect(eth0, lan, wasInBridge: true, hadLinkLocal: true)
             .Add(Make.Vif(32, "vif1.0", lan, 7, "00:16:3e:00:00:01")).Add(Make.Vif(33, "vif1.1", inner, 8)))
             with { Doomed = [new DoomedBridge(Make.Uuid(3), "xapi3")] };
     }

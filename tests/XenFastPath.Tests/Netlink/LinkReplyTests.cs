@@ -30,6 +30,7 @@ public sealed class LinkReplyTests
             Address = default(MacAddress),
             RxQueues = 1,
             TxQueues = 1,
+            Ipv6LinkLocal = true,
         };
         Assert.Equal(expected, s_links["lo"]);
     }

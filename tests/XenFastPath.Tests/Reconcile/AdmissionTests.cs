@@ -118,13 +118,26 @@ public sealed class AdmissionTests
         _host.Kernel.Edit(bridge.Index, l => l with { Address = mac });
         _host.Kernel.Add(new LinkInfo { Name = "bond0.5", Kind = "vlan", Address = mac });
         LinkInfo bond = _host.Kernel.Add(new LinkInfo { Name = "bond0", Kind = "bond", Mtu = 1500, MaxMtu = 65535, Address = mac });
-        Pif pif = Make.Pif(901, "bond0", mac.ToString(), null);
+        Pif pif = Now.NewPif(Guid.NewGuid(), bond);
         Assert.Equal(bond.Index, Now.DeviceOf(pif)?.Index);
-        _host.Kernel.Edit(bond.Index, l => l with { Name = "bond9" });
-        _host.Kernel.Vanish(_host.Kernel.Find("bond0.5")!.Index);
+        _host.Kernel.Edit(bond.Index, l => l with { Name = "bond9", Address = new MacAddress(0x525400000008) });
         Assert.Equal(bond.Index, Now.DeviceOf(pif)?.Index);
         _host.Kernel.Vanish(bond.Index);
         Assert.Null(Now.DeviceOf(pif));
+    }
+
+    [Fact]
+    public void A_software_pif_comes_back_by_name_and_address_and_never_by_one_of_them()
+    {
+        MacAddress mac = new(0x525400000007);
+        LinkInfo bond = _host.Kernel.Add(new LinkInfo { Name = "bond0", Kind = "bond", Mtu = 1500, MaxMtu = 65535, Address = mac });
+        Pif pif = Now.NewPif(Guid.NewGuid(), bond);
+        _host.Kernel.Vanish(bond.Index);
+        LinkInfo other = _host.Kernel.Add(new LinkInfo { Name = "bond0", Kind = "bond", Address = new MacAddress(0x525400000009) });
+        _host.Kernel.Add(new LinkInfo { Name = "bond1", Kind = "bond", Address = mac });
+        Assert.Null(Now.DeviceOf(pif));
+        _host.Kernel.Edit(other.Index, l => l with { Address = mac });
+        Assert.Equal(other.Index, Now.DeviceOf(pif)?.Index);
     }
 
     private LinkInfo Plain(string name, string? kind, LinkFlags flags = 0) =>

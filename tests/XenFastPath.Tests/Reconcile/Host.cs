@@ -76,7 +76,7 @@ internal sealed class Host
     {
         Observed observed = Look();
         LinkInfo link = Admission.Vif(device, network, observed);
-        State = State.Add(new Vif(NextUuid(), device, network.Uuid, mac, new VifBinding(observed.BootId, observed.NetnsInode, link.Index)));
+        State = State.Add(new Vif(NextUuid(), device, network.Uuid, mac, new DeviceBinding(observed.BootId, observed.NetnsInode, link.Index)));
     }
 
     public void Connect(string device, Network network)
@@ -84,10 +84,9 @@ internal sealed class Host
         Observed observed = Look();
         Pif? pif = State.Pifs.FirstOrDefault(p => p.Device == device);
         LinkInfo link = Admission.Pif(device, observed);
-        (string? mac, string? bus) = Observed.KeyOf(link);
-        HostState state = pif is null ? State.Add(pif = new Pif(NextUuid(), device, mac!, bus, null, false, false)) : State;
+        HostState state = pif is null ? State.Add(pif = observed.NewPif(NextUuid(), link)) : State;
         Admission.Uplink(link, network.Bridge, network.Mtu, observed, []);
-        State = state.Connect(pif, network, wasInBridge: link.MasterIndex != 0);
+        State = state.Connect(pif, network, wasInBridge: link.MasterIndex != 0, hadLinkLocal: link.Ipv6LinkLocal == true);
     }
 
     /// <summary>One round, as the controller does it.</summary>
@@ -98,7 +97,7 @@ internal sealed class Host
         Happenings.AddRange(happenings);
         Plan plan = Plan.Diff(State, observed);
         Problems = plan.Problems;
-        return (plan, _applier.Apply(plan, _ => { }));
+        return (plan, [.. _applier.Apply(plan, new HashSet<PlanAction>(), _ => { }).Select(f => f.Reason)]);
     }
 
     /// <summary>Rounds until there is nothing to do; their text.</summary>
@@ -133,6 +132,6 @@ internal sealed class Host
     {
         NetdevInfo native = new(0, XdpFeatures.Basic | XdpFeatures.Redirect, 0, null, null);
         return Kernel.Links.Where(l => l.Bridge is null)
-            .ToDictionary(l => l.Index, l => new PortFacts("model", native, 1, HidesTags: false, Kernel.StrippingTags.Contains(l.Index)));
+            .ToDictionary(l => l.Index, l => new PortFacts(native, 1, HidesTags: false, Kernel.StrippingTags.Contains(l.Index)));
     }
 }

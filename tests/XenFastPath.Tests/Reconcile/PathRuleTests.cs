@@ -13,7 +13,7 @@ public sealed class PathRuleTests
         Index = 2, Name = "lan", Kind = "bridge", Bridge = new BridgeData { AgeingTime = TimeSpan.FromSeconds(300) } };
     private static readonly LinkInfo s_veth = new() { Index = 3, Name = "vif1.0", Kind = "veth", MasterIndex = 2, BridgePort = new BridgePortData() };
     private static readonly NetdevInfo s_native = new(3, XdpFeatures.Basic | XdpFeatures.Redirect, 0, null, null);
-    private static readonly PortFacts s_facts = new("veth", s_native, 1, false, false);
+    private static readonly PortFacts s_facts = new(s_native, 1, false, false);
     private static readonly LinkInfo s_nic = new() { Index = 3, Name = "eth0", ParentBusName = "pci", ParentDeviceName = "0000:03:00.0" };
 
     public static TheoryData<Datapath, int, LinkInfo?, string> Networks => new()
@@ -45,7 +45,7 @@ public sealed class PathRuleTests
         { s_veth, s_facts with { Queues = 9 }, false, "bridge: 9 receive queues; at most 8 (ethtool -L vif1.0 combined 8)" },
         { s_nic, s_facts with { StripsTags = true }, true, "afxdp: as set" },
         { s_nic, s_facts with { HidesTags = true }, true,
-            "bridge: the driver takes VLAN tags out of frames and cannot be told not to (rx-vlan-hw-parse fixed)" },
+            "bridge: the driver takes VLAN tags out of frames and cannot be told not to (rx-vlan-hw-parse)" },
         { s_veth, s_facts with { Xdp = null }, false, "afxdp: as set" },        // such kernels are asked by trying
         { s_veth, Xdp(XdpFeatures.Basic), false, NoNative },
         { s_veth, Xdp(XdpFeatures.Redirect), false, NoNative },
