@@ -131,15 +131,23 @@ static __always_inline u16 fold(u64 sum)
 	return sum;
 }
 
-/* The checks of one L4 header: protocol `proto`, starting at `l4`; `pseudo` is the sum over both addresses. */
-static __always_inline int l4_sure(void *l4, void *end, u8 proto, u64 pseudo)
+/*
+ * The checks of one L4 header: protocol `proto`, starting at `l4`, `length` bytes by the IP header; `pseudo` is the sum
+ * over both addresses. The forwarder (Checksum.cs) recognises and finishes by that same length, and only what lies in the
+ * frame as a whole: what it would leave alone must not be called sure here.
+ */
+static __always_inline int l4_sure(void *l4, void *end, u8 proto, u64 pseudo, s64 length)
 {
+	if (proto == IPPROTO_ICMP)
+		return 1;
+	if (length > end - l4)
+		return 0;
 	if (proto == IPPROTO_TCP)
-		return l4 + sizeof(struct tcphdr) <= end;
+		return length >= (s64)sizeof(struct tcphdr);
 	if (proto == IPPROTO_UDP) {
 		struct udphdr *udp = l4;
 
-		if (l4 + sizeof(*udp) > end)
+		if (l4 + sizeof(*udp) > end || bpf_ntohs(udp->len) != length || length < (s64)sizeof(*udp))
 			return 0;
 		/*
 		 * A guest's own datagram comes with the pseudo-header sum in the field. One that comes with a whole
@@ -148,7 +156,7 @@ static __always_inline int l4_sure(void *l4, void *end, u8 proto, u64 pseudo)
 		 */
 		return udp->check == fold(pseudo + udp->len + bpf_htons(IPPROTO_UDP));
 	}
-	return proto == IPPROTO_ICMP;
+	return 0;
 }
 
 /*
@@ -169,7 +177,8 @@ static __always_inline int checksum_sure(void *l3, void *end, u16 ethertype)
 		if (ip->frag_off & IP_FRAGMENT)
 			return ip->protocol == IPPROTO_UDP || ip->protocol == IPPROTO_TCP ||
 			       ip->protocol == IPPROTO_ICMP;
-		return l4_sure(l3 + header, end, ip->protocol, (u64)ip->saddr + ip->daddr);
+		return l4_sure(l3 + header, end, ip->protocol, (u64)ip->saddr + ip->daddr,
+			       (s64)bpf_ntohs(ip->tot_len) - header);
 	}
 	if (ethertype == bpf_htons(ETH_P_IPV6)) {
 		struct ipv6hdr *ip = l3;
@@ -191,7 +200,7 @@ static __always_inline int checksum_sure(void *l3, void *end, u16 ethertype)
 #pragma unroll
 		for (i = 0; i < 4; i++)
 			sum += (u64)ip->saddr.in6_u.u6_addr32[i] + ip->daddr.in6_u.u6_addr32[i];
-		return l4_sure(l3 + sizeof(*ip), end, ip->nexthdr, sum);
+		return l4_sure(l3 + sizeof(*ip), end, ip->nexthdr, sum, bpf_ntohs(ip->payload_len));
 	}
 	return 0;
 }

@@ -77,14 +77,23 @@ public sealed unsafe class ProgramTests : IDisposable
         { "udp whole", "PassProtocol", XDP_PASS },
         { "udp whole from a pif", "ToForwarder", XDP_REDIRECT },
         { "udp without checksum", "PassProtocol", XDP_PASS },
+        { "udp shorter than its packet", "PassProtocol", XDP_PASS },
+        { "udp longer than its packet", "PassProtocol", XDP_PASS },
+        { "udp packet longer than the frame", "PassProtocol", XDP_PASS },
+        { "udp unfinished and padded", "ToForwarder", XDP_REDIRECT },
         { "udp fragment", "ToForwarder", XDP_REDIRECT },
         { "tcp", "ToForwarder", XDP_REDIRECT },
         { "tcp cut off", "PassProtocol", XDP_PASS },
+        { "tcp packet longer than the frame", "PassProtocol", XDP_PASS },
+        { "tcp packet shorter than its header", "PassProtocol", XDP_PASS },
+        { "tcp padded", "ToForwarder", XDP_REDIRECT },
         { "tcp with options", "ToForwarder", XDP_REDIRECT },
         { "sctp", "PassProtocol", XDP_PASS },
         { "gre", "PassProtocol", XDP_PASS },
         { "ipv6 tcp", "ToForwarder", XDP_REDIRECT },
         { "ipv6 udp unfinished", "ToForwarder", XDP_REDIRECT },
+        { "ipv6 udp shorter than its packet", "PassProtocol", XDP_PASS },
+        { "ipv6 udp packet longer than the frame", "PassProtocol", XDP_PASS },
         { "ipv6 icmp", "ToForwarder", XDP_REDIRECT },
         { "ipv6 fragment", "ToForwarder", XDP_REDIRECT },
         { "ipv6 hop-by-hop", "PassProtocol", XDP_PASS },
@@ -230,14 +239,23 @@ public sealed unsafe class ProgramTests : IDisposable
             case "udp whole": return Ip(17, Udp(0x4321));
             case "udp whole from a pif": SetInput(PortFlags.Ingress); return Ip(17, Udp(0x4321));
             case "udp without checksum": return Ip(17, Udp(0));
+            case "udp shorter than its packet": return Ip(17, [.. Udp(Pseudo4(17, 12)), 5, 6, 7, 8]);
+            case "udp longer than its packet": return [.. Ip(17, Udp(Pseudo4(17, 12))[..8]), 1, 2, 3, 4];
+            case "udp packet longer than the frame": return Ip(17, Udp(Pseudo4(17, 12)))[..^1];
+            case "udp unfinished and padded": return [.. Ip(17, Udp(Pseudo4(17, 12))), .. new byte[14]];
             case "udp fragment": return Fragment(Ip(17, new byte[32]));
             case "tcp": return Ip(6, tcp);
             case "tcp cut off": return Ip(6, tcp[..19]);
+            case "tcp packet longer than the frame": return Ip(6, [.. tcp, 1])[..^1];
+            case "tcp packet shorter than its header": return [.. Ip(6, tcp[..19]), 0];
+            case "tcp padded": return [.. Ip(6, tcp), .. new byte[6]];
             case "tcp with options": return WithOptions(tcp);
             case "sctp": return Ip(132, new byte[32]);
             case "gre": return Ip(47, new byte[32]);
             case "ipv6 tcp": return Ip6(6, tcp);
             case "ipv6 udp unfinished": return Ip6(17, Udp(Pseudo6(17, 12)));
+            case "ipv6 udp shorter than its packet": return Ip6(17, [.. Udp(Pseudo6(17, 12)), 5, 6, 7, 8]);
+            case "ipv6 udp packet longer than the frame": return Ip6(17, Udp(Pseudo6(17, 12)))[..^1];
             case "ipv6 icmp": return Ip6(58, new byte[16]);
             case "ipv6 fragment": return Ip6(44, [17, .. new byte[31]]);
             case "ipv6 hop-by-hop": return Ip6(0, new byte[32]);
