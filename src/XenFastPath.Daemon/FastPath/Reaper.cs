@@ -12,13 +12,16 @@ internal sealed class Reaper : IDisposable
     private readonly Lock _lock = new();
     private readonly AutoResetEvent _work = new(false);
     private readonly Thread _thread;
-    private List<ulong> _deferred = [];
-    private bool _stop;
+    private HashSet<ulong> _deferred = [];
+    private volatile bool _stop;
 
     public Reaper()
     {
         _thread = new Thread(Loop) { IsBackground = true, Name = "reaper" };
     }
+
+    /// <summary>How soon a batch that a barrier refused is tried again.</summary>
+    internal static TimeSpan RetryAfter { get; } = TimeSpan.FromMilliseconds(200);
 
     /// <summary>Waits until frames that the program has redirected are through; false if the forwarder does not answer.</summary>
     public Func<bool>? Barrier { get; set; }
@@ -36,7 +39,16 @@ internal sealed class Reaper : IDisposable
         _work.Set();
     }
 
-    public bool IsDeferred(ulong key) { lock (_lock) return _deferred.Contains(key); }
+    /// <summary>
+    /// Does the key wait for a batch that has not begun? Then it was deleted (again) after the batch that is being removed now was
+    /// collected, and frames may have been redirected to it since: it is not that batch's to remove.
+    /// </summary>
+    public bool IsDeferred(ulong key)
+    {
+        lock (_lock)
+            return _deferred.Contains(key);
+    }
+
     public void Dispose()
     {
         _stop = true;
@@ -55,28 +67,36 @@ internal sealed class Reaper : IDisposable
 
     private void Loop()
     {
+        bool isRefused = false;
         while (!_stop)
         {
-            _work.WaitOne();
-            List<ulong> batch;
+            // A refused batch is tried again soon even if no other key is deleted. By then the connection that refused it has been
+            // given up; the pause is there so that nothing else can make this thread spin either.
+            if (isRefused)
+                _work.WaitOne(RetryAfter);
+            else
+                _work.WaitOne();
+            HashSet<ulong> batch;
             lock (_lock)
             {
                 batch = _deferred;
                 _deferred = [];
             }
 
+            isRefused = false;
             if (batch.Count == 0 || _stop)
                 continue;
             WaitForPrograms();
             if (Barrier?.Invoke() != false)
             {
-                Remove?.Invoke(batch);
+                Remove?.Invoke([.. batch]);
                 continue;
             }
 
-            // The forwarder stands still. Whatever it has redirected frames for stays known; the next batch tries again.
+            // The forwarder stands still. Whatever it has redirected frames for stays known.
+            isRefused = true;
             lock (_lock)
-                _deferred.AddRange(batch);
+                _deferred.UnionWith(batch);
         }
     }
 }
