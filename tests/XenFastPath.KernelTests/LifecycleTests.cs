@@ -37,6 +37,7 @@ public sealed class LifecycleTests
         lab.Dom0.Run("ip", "link", "set", "vif3.0", "master", "foreign");
         lab.CreateNetwork("lan", "bridge");
         lab.Plug(lab.Guests[0], "lan");
+        Tool.Eventually(() => lab.Call(ApiMethods.VifList, new()).All(v => v.State == "forwarding"), "the carrier is noticed");
         string before = Machine(lab);
         (int status, string output) = lab.Xfp(command.Split(' '));
         Assert.Equal(1, status);
