@@ -134,6 +134,45 @@ public sealed class FailureTests
     }
 
     [Fact]
+    public void A_forwarder_that_was_given_up_for_a_while_is_replaced_once_when_it_dies()
+    {
+        using Lab.Lab lab = new(guests: 3);
+        lab.CreateNetwork("lan", "afxdp");
+        lab.PlugAll("lan", "afxdp");
+        foreach (Guest guest in lab.Guests)
+            guest.Socket.Send(ComparisonTests.Frame("ff:ff:ff:ff:ff:ff", guest.Mac, 0));
+        lab.Sync();
+        int pid = lab.Show().Forwarder.Pid!.Value;
+        Lab.Lab.Signal(pid, SIGSTOP);
+        // A deleted entry makes control ask the forwarder for a barrier; it gives the connection up after 5 s.
+        lab.Dom0.Run("bridge", "fdb", "del", lab.Guests[0].Mac, "dev", "vif1.0", "master");
+        Tmds.Linux.LibC.usleep(7_000_000);
+        Lab.Lab.Signal(pid, SIGCONT);
+        Tool.Eventually(() => lab.Log().Contains("answers again", StringComparison.Ordinal), "control finds it again");
+        lab.WaitForPath("lan", "afxdp");
+        Lab.Lab.Signal(pid, SIGKILL);
+        Tool.Eventually(() => lab.Show().Forwarder is { State: "running" } f && f.Pid != pid, "there is a new forwarder");
+        lab.WaitForPath("lan", "afxdp");
+        Assert.Equal(1, lab.Log().Split("has died").Length - 1);
+        Assert.DoesNotContain("EEXIST", lab.Log());
+    }
+
+    [Fact]
+    public void A_daemon_that_finds_a_forwarder_standing_still_replaces_it()
+    {
+        using Lab.Lab lab = new(guests: 2);
+        lab.CreateNetwork("lan", "afxdp");
+        lab.PlugAll("lan", "afxdp");
+        int pid = lab.Show().Forwarder.Pid!.Value;
+        lab.EndDaemon(SIGKILL);
+        Lab.Lab.Signal(pid, SIGSTOP);
+        lab.StartDaemon();
+        lab.WaitForPath("lan", "afxdp");
+        Assert.NotEqual(pid, lab.Show().Forwarder.Pid);
+        Assert.DoesNotContain(pid, lab.Forwarders());
+    }
+
+    [Fact]
     public void Pins_of_another_layout_are_replaced_without_detaching()
     {
         using Lab.Lab lab = new(guests: 2);

@@ -192,12 +192,16 @@ public sealed class PathTests
         lab.PlugAll("lan", "afxdp");
         Assert.Empty(lab.Network("lan").Bypassed);
         lab.Dom0.Run("nft", "add table bridge guard; add chain bridge guard passing { type filter hook forward priority 0; }; add rule bridge guard passing counter");
-        lab.Dom0.Run("nft", "add table netdev edge; add chain netdev edge in { type filter hook ingress device vif1.0 priority 0; }; add rule netdev edge in counter");
+        lab.Dom0.Run("nft", "add table netdev edge; add chain netdev edge in { type filter hook ingress device vif1.0 priority 0; }; "
+            + "add rule netdev edge in counter");
+        lab.Dom0.Run("nft", "add table inet wall; add chain inet wall in { type filter hook ingress device vif2.0 priority 0; }; "
+            + "add rule inet wall in counter");
         lab.Dom0.Run("tc", "qdisc", "add", "dev", "vif2.0", "root", "tbf", "rate", "1gbit", "burst", "100k", "latency", "10ms");
         lab.Dom0.Run("tc", "qdisc", "add", "dev", "vif2.0", "clsact");
         lab.Dom0.Run("tc", "filter", "add", "dev", "vif2.0", "egress", "u32", "match", "u32", "0", "0", "flowid", "1:1");
         string all = "";
-        Tool.Eventually(() => (all = string.Join('\n', lab.Network("lan").Bypassed)).Split('\n').Length >= 4, "four filters are found");
+        Tool.Eventually(() => (all = string.Join('\n', lab.Network("lan").Bypassed)).Split('\n').Length >= 5, "five filters are found");
+        Assert.Contains("nft chain inet wall in", all);
         Assert.Contains("nft chain bridge guard passing", all);
         Assert.Contains("nft chain netdev edge in", all);
         Assert.Contains("qdisc tbf on vif2.0", all);

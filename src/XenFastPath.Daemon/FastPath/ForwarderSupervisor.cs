@@ -52,8 +52,10 @@ internal sealed unsafe class ForwarderSupervisor(string runDir, BpfMaps maps, st
         ForwarderClient? client = ForwarderClient.TryConnect(runDir, out bool isOtherVersion, out int silentPid);
         if (silentPid != 0)
         {
+            if (!IsStale)
+                throw new FastPathException($"pid {silentPid} is busy and does not answer yet");
             // Its sockets hold the ports, and on zero-copy ports all their frames; nobody but a new one can help.
-            Kill(silentPid, "it accepts connections and does not answer");
+            Kill(silentPid, "it stands still and does not answer");
         }
 
         if (client is not null && ((client.MapId != 0 && client.MapId != maps.XsksId) || client.NetnsInode != NetworkNamespace.Inode))
