@@ -8,18 +8,17 @@ namespace XenFastPath.Daemon.FastPath;
 
 /// <summary>
 /// The two hooks of a port: policy (tcx from kernel 6.6 on, before that a clsact filter) and XDP. A link that an earlier daemon
-/// pinned is taken over and its program swapped without a gap.
+/// pinned is taken over and its program swapped without a gap. Tests say <paramref name="mayUseTcx"/> false to have the filter.
 /// </summary>
-internal sealed unsafe class PortHooks(BpfProgram program, PinFolder pins, Rtnl rtnl)
+internal sealed unsafe class PortHooks(BpfProgram program, PinFolder pins, Rtnl rtnl, bool mayUseTcx = true)
 {
     private const string Policy = "policy", Xdp = "xdp";
-    private const ushort FilterPriority = 1;
 
     /// <summary>BPF_F_BEFORE without a relative: in front of everybody else's programs, which might end the chain.</summary>
     private const uint BPF_F_BEFORE = 8;
 
     private readonly Dictionary<string, int> _links = [];
-    private bool _isTcxMissing;
+    private bool _isTcxMissing = !mayUseTcx;
 
     /// <summary>Takes over the links that are pinned: this layout's, and those of other versions, which move here.</summary>
     public void TakeOver()
@@ -65,16 +64,7 @@ internal sealed unsafe class PortHooks(BpfProgram program, PinFolder pins, Rtnl 
             _isTcxMissing = true;
         }
 
-        try
-        {
-            rtnl.CreateClsact(ifindex);
-        }
-        catch (NetlinkException e) when (e.Errno == Errno.EEXIST)
-        {
-            // Somebody else's filters live there too; ours runs first by its priority.
-        }
-
-        rtnl.SetBpfFilter(ifindex, TcHook.Ingress, FilterPriority, program.Policy, Bypass.PolicyFilterName);
+        AttachFilter(ifindex);
     }
 
     /// <summary>Attaches XDP, unless it is there. Returns 0 or the errno.</summary>
@@ -88,24 +78,51 @@ internal sealed unsafe class PortHooks(BpfProgram program, PinFolder pins, Rtnl 
 
     public bool HasXdp(int ifindex) => _links.ContainsKey(pins.Link(ifindex, Xdp));
 
-    public void DetachXdp(int ifindex) => Detach(pins.Link(ifindex, Xdp));
+    public void DetachXdp(int ifindex) => _ = Detach(pins.Link(ifindex, Xdp));
 
     /// <summary>Takes both hooks off; the device may be gone.</summary>
     public void DetachAll(int ifindex)
     {
         DetachXdp(ifindex);
-        Detach(pins.Link(ifindex, Policy));
-        if (!_isTcxMissing)
+        if (Detach(pins.Link(ifindex, Policy)))
             return;
         try
         {
-            rtnl.DeleteBpfFilter(ifindex, TcHook.Ingress, FilterPriority);
+            if (OurFilter(ifindex) is { } ours)
+                rtnl.DeleteBpfFilter(ifindex, TcHook.Ingress, ours.Priority);
         }
         catch (NetlinkException)
         {
             // Gone with its device.
         }
     }
+
+    /// <summary>Without tcx: a filter of our name, new at the first priority that nobody has, or in the place of an earlier daemon's.</summary>
+    private void AttachFilter(int ifindex)
+    {
+        try
+        {
+            rtnl.CreateClsact(ifindex);
+        }
+        catch (NetlinkException e) when (e.Errno == Errno.EEXIST)
+        {
+            // Somebody else's filters live there too. One that has priority 1 runs before ours, and may end the chain.
+        }
+
+        if (OurFilter(ifindex) is { } ours)
+        {
+            rtnl.SetBpfFilter(ifindex, TcHook.Ingress, ours.Priority, program.Policy, Bypass.PolicyFilterName);
+            return;
+        }
+
+        HashSet<ushort> taken = [.. rtnl.GetFilters(ifindex, TcHook.Ingress).Select(f => f.Priority)];
+        ushort priority = 1;
+        while (taken.Contains(priority))
+            priority++;
+        rtnl.AddBpfFilter(ifindex, TcHook.Ingress, priority, program.Policy, Bypass.PolicyFilterName);
+    }
+
+    private FilterInfo? OurFilter(int ifindex) => rtnl.GetFilters(ifindex, TcHook.Ingress).FirstOrDefault(f => f.BpfName == Bypass.PolicyFilterName);
 
     private int Create(int programFd, int ifindex, int type, uint flags, string pin)
     {
@@ -125,12 +142,14 @@ internal sealed unsafe class PortHooks(BpfProgram program, PinFolder pins, Rtnl 
         return 0;
     }
 
-    private void Detach(string pin)
+    /// <summary>False if there was no such link.</summary>
+    private bool Detach(string pin)
     {
         if (!_links.Remove(pin, out int link))
-            return;
+            return false;
         File.Delete(pin);
         close(link);    // the last reference: the kernel detaches
+        return true;
     }
 
     private int Swap(int link, string pin) =>
