@@ -25,7 +25,7 @@ run() {
 	report=$(mktemp)
 	printf '\n== rung %s\n' "$rung"
 	local status=0
-	"artifacts/build/bin/$project/release/$project" -noColor -noLogo -diagnostics -xml "$report" || status=$?
+	"artifacts/build/bin/$project/release/$project" -noColor -noLogo -diagnostics -result-xml "$report" || status=$?
 	# Totals of the whole run: <assembly total= passed= failed= skipped= errors= ...>
 	totals=$(grep -o '<assembly [^>]*>' "$report" || true)
 	rm -f "$report"

@@ -32,6 +32,9 @@ internal static unsafe class Diagnosis
             Since("AF_XDP TX metadata (checksums finished by the kernel)", kernel, s_txMetadata),
             Since("XDP capabilities of drivers by netlink", kernel, s_capabilities),
             Forwarder(fastPath),
+            fastPath.Mirror.IsTrusted
+                ? Ok("FDB mirror", "in step with the kernel")
+                : new DoctorCheckInfo("FDB mirror", "warning", "behind; frames go the bridge's way", "see the daemon's log"),
         ];
         return new DoctorInfo(KernelRelease, checks);
     }

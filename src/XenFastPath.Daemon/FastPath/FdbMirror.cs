@@ -57,6 +57,9 @@ internal sealed unsafe class FdbMirror : IMirrorTables, IDisposable
     /// <summary>Called on the mirror's thread when the set of muted Networks changes.</summary>
     public Action? MutedChanged { get; set; }
 
+    /// <summary>Is control's heartbeat young, so that the program trusts the tables? Not before <see cref="Publish"/>.</summary>
+    public bool IsTrusted => (long)(Clock.NowNs() - Volatile.Read(ref _maps.Heartbeats->ControlNs)) < Layout.ControlStaleNs;
+
     /// <summary>Does something on the mirror's thread, after everything notified so far has been applied; waits for it.</summary>
     public void Run(Action<MirrorState> action)
     {
