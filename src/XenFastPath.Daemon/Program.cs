@@ -54,7 +54,8 @@ internal static class Program
             await Serve(options);
             return 0;
         }
-        catch (Exception e) when (e is FastPathException or StateFileException or SystemCallException or NetlinkException or IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is FastPathException or StateFileException or SystemCallException or NetlinkException
+            or IOException or UnauthorizedAccessException)
         {
             Log.Error("xenfastpathd: " + e.Message);
             return 1;

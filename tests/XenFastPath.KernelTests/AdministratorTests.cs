@@ -147,7 +147,8 @@ public sealed class AdministratorTests
     {
         JsonElement link = Link(lab, device);
         string[] words = ["mtu", "master", "address", "inet6_addr_gen_mode"];
-        return string.Join(", ", words.Select(w => $"{w} {Word(link, w)}")) + (link.GetProperty("flags").ToString().Contains("\"UP\"", StringComparison.Ordinal) ? ", up" : "");
+        bool isUp = link.GetProperty("flags").ToString().Contains("\"UP\"", StringComparison.Ordinal);
+        return string.Join(", ", words.Select(w => $"{w} {Word(link, w)}")) + (isUp ? ", up" : "");
     }
 
     private static JsonElement Link(Lab.Lab lab, string device) =>

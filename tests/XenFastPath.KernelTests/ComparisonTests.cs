@@ -10,7 +10,10 @@ namespace XenFastPath.KernelTests;
 public sealed class ComparisonTests
 {
     public static TheoryData<string> Bodies =>
-        ["known unicast", "unknown flood", "broadcast", "multicast", "reserved", "station move", "age out", "flush", "source multicast", "ip and udp", "sctp", "vlan"];
+    [
+        "known unicast", "unknown flood", "broadcast", "multicast", "reserved", "station move",
+        "age out", "flush", "source multicast", "ip and udp", "sctp", "vlan",
+    ];
 
     [Theory]
     [MemberData(nameof(Bodies))]
@@ -28,24 +31,31 @@ public sealed class ComparisonTests
         lab.CreateNetwork("xenbr0", datapath, pif: "eth0");
         lab.PlugAll("xenbr0", datapath);
         Guest[] stations = [.. lab.Guests, world];
-        // Everybody is known before the body begins, unless it is about not being known.
+        Introduce(stations, lab);
+        Recorder recorder = new(lab, stations);
+        Perform(body, recorder, stations, lab);
+        if (datapath == "afxdp" && body is "known unicast" or "station move" or "ip and udp")
+            Assert.True(lab.VifOf(stations[0]).Counters!.FastRxFrames > 0, "nothing took the fast path: the comparison is void");
+        return recorder.Text();
+    }
+
+    /// <summary>Everybody is known before the body begins, unless it is about not being known.</summary>
+    private static void Introduce(Guest[] stations, Lab.Lab lab)
+    {
         foreach (Guest station in stations)
             station.Socket.Send(Frame("ff:ff:ff:ff:ff:ff", station.Mac, 0));
         foreach (Guest station in stations)
             Assert.Equal(3, station.Socket.Collect(IsProbe, 3).Count);
         lab.Sync();
-        Recorder recorder = new(lab, stations);
+    }
+
+    /// <summary>Sends the frames of a body. Stations 0 to 2 are guests, station 3 is the world.</summary>
+    private static void Perform(string body, Recorder recorder, Guest[] stations, Lab.Lab lab)
+    {
         switch (body)
         {
             case "known unicast":
-                for (int i = 1; i <= 200; i++)
-                {
-                    recorder.Send(0, Frame(stations[1].Mac, stations[0].Mac, i));
-                    recorder.Send(1, Frame(stations[0].Mac, stations[1].Mac, i));
-                    recorder.Send(2, Frame(world.Mac, stations[2].Mac, i));
-                    recorder.Send(3, Frame(stations[2].Mac, world.Mac, i));
-                }
-
+                Converse(recorder, stations);
                 break;
             case "unknown flood":
                 for (int i = 1; i <= 20; i++)
@@ -72,11 +82,7 @@ public sealed class ComparisonTests
                 Move(recorder, stations, lab);
                 break;
             case "age out":
-                lab.Dom0.Run("ip", "link", "set", "xenbr0", "type", "bridge", "ageing_time", "100");
-                recorder.Send(0, Frame(stations[1].Mac, stations[0].Mac, 1));
-                Tool.Eventually(() => !lab.Dom0.Run("bridge", "fdb", "show", "br", "xenbr0").Contains(stations[1].Mac, StringComparison.Ordinal), "the entry ages out", 30);
-                recorder.Settle();
-                recorder.Send(0, Frame(stations[1].Mac, stations[0].Mac, 2));
+                AgeOut(recorder, stations, lab);
                 break;
             case "flush":
                 lab.Dom0.Run("bridge", "fdb", "flush", "dev", "xenbr0");
@@ -88,23 +94,25 @@ public sealed class ComparisonTests
                     recorder.Send(0, packet);
                 break;
             case "sctp":
-                // A whole CRC32c, as a sender without offload makes it, and one that is wrong: neither is touched.
-                recorder.Send(0, Ipv4(stations[1].Mac, stations[0].Mac, 132, Convert.FromHexString("138913890000000012345678030000100000000100000fff00000000")));
-                recorder.Send(0, Ipv4(stations[1].Mac, stations[0].Mac, 132, Convert.FromHexString("1389138900000000deadbeef030000100000000100000fff00000000")));
+                foreach (byte[] packet in SctpPackets(stations[1].Mac, stations[0].Mac))
+                    recorder.Send(0, packet);
                 break;
             case "vlan":
-                // From the world a tagged frame goes through the bridge as it is; from a vif none gets out.
-                recorder.Send(3, Tagged(stations[0].Mac, world.Mac, 5));
-                recorder.Send(3, Frame(stations[0].Mac, world.Mac, 6));
-                recorder.Send(0, Tagged(world.Mac, stations[0].Mac, 7));
-                recorder.Send(0, Tagged("ff:ff:ff:ff:ff:ff", stations[0].Mac, 8));
-                recorder.Send(0, Frame(world.Mac, stations[0].Mac, 9));
+                SendTagged(recorder, stations);
                 break;
         }
+    }
 
-        if (datapath == "afxdp" && body is "known unicast" or "station move" or "ip and udp")
-            Assert.True(lab.VifOf(stations[0]).Counters!.FastRxFrames > 0, "nothing took the fast path: the comparison is void");
-        return recorder.Text();
+    /// <summary>Two guests with each other, the third with the world.</summary>
+    private static void Converse(Recorder recorder, Guest[] stations)
+    {
+        for (int i = 1; i <= 200; i++)
+        {
+            recorder.Send(0, Frame(stations[1].Mac, stations[0].Mac, i));
+            recorder.Send(1, Frame(stations[0].Mac, stations[1].Mac, i));
+            recorder.Send(2, Frame(stations[3].Mac, stations[2].Mac, i));
+            recorder.Send(3, Frame(stations[2].Mac, stations[3].Mac, i));
+        }
     }
 
     /// <summary>A station goes from port to port; after each move the others' frames must find it at the new place.</summary>
@@ -120,6 +128,36 @@ public sealed class ComparisonTests
             recorder.Send((place + 2) % 3, Frame(nomad, stations[(place + 2) % 3].Mac, i));
             recorder.Settle();
         }
+    }
+
+    /// <summary>A frame to a station that is known, and one when it has been forgotten.</summary>
+    private static void AgeOut(Recorder recorder, Guest[] stations, Lab.Lab lab)
+    {
+        lab.Dom0.Run("ip", "link", "set", "xenbr0", "type", "bridge", "ageing_time", "100");
+        recorder.Send(0, Frame(stations[1].Mac, stations[0].Mac, 1));
+        Tool.Eventually(
+            () => !lab.Dom0.Run("bridge", "fdb", "show", "br", "xenbr0").Contains(stations[1].Mac, StringComparison.Ordinal),
+            "the entry ages out", 30);
+        recorder.Settle();
+        recorder.Send(0, Frame(stations[1].Mac, stations[0].Mac, 2));
+    }
+
+    /// <summary>From the world a tagged frame goes through the bridge as it is; from a vif none gets out.</summary>
+    private static void SendTagged(Recorder recorder, Guest[] stations)
+    {
+        Guest guest = stations[0], world = stations[3];
+        recorder.Send(3, Tagged(guest.Mac, world.Mac, 5));
+        recorder.Send(3, Frame(guest.Mac, world.Mac, 6));
+        recorder.Send(0, Tagged(world.Mac, guest.Mac, 7));
+        recorder.Send(0, Tagged("ff:ff:ff:ff:ff:ff", guest.Mac, 8));
+        recorder.Send(0, Frame(world.Mac, guest.Mac, 9));
+    }
+
+    /// <summary>A whole CRC32c, as a sender without offload makes it, and one that is wrong: neither is touched.</summary>
+    private static IEnumerable<byte[]> SctpPackets(string to, string from)
+    {
+        yield return Ipv4(to, from, 132, Convert.FromHexString("138913890000000012345678030000100000000100000fff00000000"));
+        yield return Ipv4(to, from, 132, Convert.FromHexString("1389138900000000deadbeef030000100000000100000fff00000000"));
     }
 
     private static IEnumerable<byte[]> IpPackets(string to, string from)

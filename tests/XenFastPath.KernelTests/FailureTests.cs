@@ -210,8 +210,9 @@ public sealed class FailureTests
     private static string Links(Lab.Lab lab)
     {
         JsonElement links = JsonDocument.Parse(lab.Dom0.Run("ip", "-details", "-json", "link", "show")).RootElement;
-        return string.Join('\n', links.EnumerateArray().Select(l => string.Join(' ', Word(l, "ifindex"), Word(l, "ifname"), Word(l, "master"), Word(l, "ifalias"),
-            Word(l, "address"), l.TryGetProperty("xdp", out JsonElement xdp) ? "xdp mode " + Word(xdp, "mode") : "")));
+        return string.Join('\n', links.EnumerateArray().Select(l => string.Join(' ',
+            Word(l, "ifindex"), Word(l, "ifname"), Word(l, "master"), Word(l, "ifalias"), Word(l, "address"),
+            l.TryGetProperty("xdp", out JsonElement xdp) ? "xdp mode " + Word(xdp, "mode") : "")));
 
         static string Word(JsonElement e, string name) => e.TryGetProperty(name, out JsonElement value) ? value.ToString() : "-";
     }

@@ -184,7 +184,8 @@ public sealed class HostileTests
         lab.Dom0.Run("bridge", "fdb", "replace", "02:00:00:00:0d:0d", "dev", "tap9", "master", "static");
         a.Netns.Run("ping", "-c", "2", "-i", "0.2", b.Ip);
         lab.Sync();
-        Tool.Eventually(() => lab.Call(Api.ApiMethods.FdbList, new("lan")).Any(e => e.Mac == "02:00:00:00:0d:0d" && e.FastPath), "the dead guest is on the fast path");
+        Tool.Eventually(() => lab.Call(Api.ApiMethods.FdbList, new("lan")).Any(e => e.Mac == "02:00:00:00:0d:0d" && e.FastPath),
+            "the dead guest is on the fast path");
         using Process ping = Tool.Start("nsenter", "--net=" + a.Netns.Path, "ping", "-q", "-i", "0.001", "-c", "2000", b.Ip);
         byte[] frame = ComparisonTests.Ipv4("02:00:00:00:0d:0d", sender.Mac, 1, new byte[100]);
         while (!ping.HasExited)
@@ -198,10 +199,12 @@ public sealed class HostileTests
     /// <summary>The counters that must stay zero, and the ledger.</summary>
     internal static void AssertSound(Lab.Lab lab)
     {
+        string[] names =
+            ["fwd_ledger_violation", "fwd_drop_bad_descriptor", "fwd_drop_other_network", "fwd_tx_error", "fwd_kernel_tx_invalid"];
         Api.StatsInfo stats = lab.Stats();
         foreach (Api.PortStatsInfo port in stats.Ports)
         {
-            foreach (string name in new[] { "fwd_ledger_violation", "fwd_drop_bad_descriptor", "fwd_drop_other_network", "fwd_tx_error", "fwd_kernel_tx_invalid" })
+            foreach (string name in names)
                 Assert.True(port.Counters.Named.GetValueOrDefault(name) == 0, $"{port.Device}: {name} = {port.Counters.Named.GetValueOrDefault(name)}");
         }
 

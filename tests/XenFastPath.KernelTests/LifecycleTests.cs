@@ -169,7 +169,9 @@ public sealed class LifecycleTests
         lab.Dom0.Run("ip", "link", "set", "vif1.0", "name", "guest-a");
         lab.Dom0.Run("ip", "link", "set", "eth0", "name", "lan0");
         lab.Dom0.Run("ip", "link", "set", "xenbr0", "name", "outside");
-        Tool.Eventually(() => lab.Network("xenbr0") is { Bridge: "outside", Pif.Device: "lan0" } n && n.Vifs.Any(v => v.Device == "guest-a"), "the objects follow");
+        Tool.Eventually(
+            () => lab.Network("xenbr0") is { Bridge: "outside", Pif.Device: "lan0" } n && n.Vifs.Any(v => v.Device == "guest-a"),
+            "the objects follow");
         NetworkInfo network = lab.Network("xenbr0");
         Assert.Equal(uuid, network.Vifs.Single(v => v.Device == "guest-a").Uuid);
         Assert.Equal("up", network.State);
@@ -308,5 +310,6 @@ public sealed class LifecycleTests
     /// <summary>Links, addresses, bridge ports and what hangs on them: what a refused request must not change.</summary>
     private static string Machine(Lab.Lab lab) => string.Join('\n',
         lab.Dom0.Run("ip", "-brief", "link", "show"), lab.Dom0.Run("ip", "-brief", "address", "show"), lab.Dom0.Run("bridge", "link", "show"),
-        string.Join(' ', lab.Call(ApiMethods.NetworkList, new()).Select(n => n.Label)), string.Join(' ', lab.Call(ApiMethods.PifList, new()).Select(p => p.Device)));
+        string.Join(' ', lab.Call(ApiMethods.NetworkList, new()).Select(n => n.Label)),
+        string.Join(' ', lab.Call(ApiMethods.PifList, new()).Select(p => p.Device)));
 }

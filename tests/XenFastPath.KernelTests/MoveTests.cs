@@ -6,20 +6,13 @@ namespace XenFastPath.KernelTests;
 /// <summary>Stations that move from port to port while traffic runs and entries are refreshed.</summary>
 public sealed class MoveTests
 {
+    private const int Moves = 10_000, Nomads = 50;
+
     [Fact]
     public void Ten_thousand_moves_leave_no_mac_on_its_old_port()
     {
-        const int moves = 10_000, nomads = 50;
         using Lab.Lab lab = new(guests: 4);
-        lab.CreateNetwork("lan", "afxdp");
-        lab.CreateNetwork("other", "afxdp");
-        // The shortest ageing time that the kernel takes seriously: every source is refreshed several times a second.
-        lab.Dom0.Run("ip", "link", "set", "lan", "type", "bridge", "ageing_time", "300");
-        for (int i = 0; i < 3; i++)
-            lab.Plug(lab.Guests[i], "lan");
-        lab.Plug(lab.Guests[3], "other");
-        lab.WaitForPath("lan", "afxdp");
-        lab.WaitForPath("other", "afxdp");
+        PlugThreeAndAStranger(lab);
         Guest[] ports = [.. lab.Guests.Take(3)];
         Guest stranger = lab.Guests[3];
         foreach (Guest port in lab.Guests)
@@ -27,58 +20,15 @@ public sealed class MoveTests
         lab.Sync();
         stranger.Socket.Clear();
 
-        // Background traffic to all nomads from one of the ports, all the time.
-        using CancellationTokenSource stop = new();
-        using PacketSocket sender = ports[0].Netns.Inside(() => new PacketSocket("eth0"));
-        Thread traffic = new(() =>
-        {
-            for (int i = 0; !stop.IsCancellationRequested; i++)
-                sender.Send(ComparisonTests.Frame(Nomad(i % nomads), ports[0].Mac, i));
-        });
-        traffic.Start();
-        Random random = new(3);
-        int[] place = new int[nomads];
-        for (int i = 0; i < moves; i++)
-        {
-            int nomad = random.Next(nomads);
-            place[nomad] = (place[nomad] + 1 + random.Next(2)) % 3;
-            Guest port = ports[place[nomad]];
-            port.Socket.Send(ComparisonTests.Frame(ports[(place[nomad] + 1) % 3].Mac, Nomad(nomad), i));
-            // Sometimes it talks on from there, so that it is refreshed while the next move is on its way.
-            for (int more = random.Next(3); more > 0; more--)
-                port.Socket.Send(ComparisonTests.Frame(ports[(place[nomad] + 2) % 3].Mac, Nomad(nomad), i));
-        }
-
-        stop.Cancel();
-        traffic.Join();
+        int[] place = MoveUnderTraffic(ports);
         // One last word of each from where it is now, then the mirror must agree with the kernel, and both with the truth.
-        for (int nomad = 0; nomad < nomads; nomad++)
+        for (int nomad = 0; nomad < Nomads; nomad++)
             ports[place[nomad]].Socket.Send(ComparisonTests.Frame("ff:ff:ff:ff:ff:ff", Nomad(nomad), 0));
         lab.Sync();
-        Dictionary<string, FdbEntryInfo> entries = lab.Call(ApiMethods.FdbList, new("lan")).Where(e => !e.Permanent).ToDictionary(e => e.Mac);
-        for (int nomad = 0; nomad < nomads; nomad++)
-        {
-            Assert.Equal(ports[place[nomad]].Vif, entries[Nomad(nomad)].Device);
-            Assert.True(entries[Nomad(nomad)].FastPath);
-        }
-
-        foreach (Guest port in ports)
-            port.Socket.Clear();
-        for (int nomad = 0; nomad < nomads; nomad++)
-        {
-            int from = (place[nomad] + 1) % 3;
-            ports[from].Socket.Send(ComparisonTests.Ipv4(Nomad(nomad), ports[from].Mac, 1, [(byte)nomad, 1, 2, 3]));
-        }
-
-        for (int p = 0; p < 3; p++)
-        {
-            byte[][] got = [.. ports[p].Socket.Collect(f => f[12] == 8 && f[13] == 0, int.MaxValue, quietMs: 300)];
-            Assert.All(got, f => Assert.Equal(p, place[f[34]]));
-            Assert.Equal(Enumerable.Range(0, nomads).Where(n => place[n] == p), got.Select(f => (int)f[34]).Order());
-        }
-
+        AssertTablesKnow(place, ports, lab);
+        AssertFramesArriveAt(place, ports);
         Assert.Empty(stranger.Socket.Collect(f => f[6] == 2 && f[10] == 0xcc, 1, quietMs: 200));
-        Assert.True(lab.Stats().Mirror["moves"] > moves / 10, $"{lab.Stats().Mirror["moves"]} moves seen");
+        Assert.True(lab.Stats().Mirror["moves"] > Moves / 10, $"{lab.Stats().Mirror["moves"]} moves seen");
         HostileTests.AssertSound(lab);
     }
 
@@ -119,6 +69,79 @@ public sealed class MoveTests
         Assert.Contains(lab.Call(ApiMethods.FdbList, new("lan")), e => e.Mac == lab.Guests[0].Mac && e.FastPath);
         lab.Dom0.Run("ip", "link", "set", "lan", "type", "bridge", "ageing_time", "100");
         Tool.Eventually(() => lab.Stats().Mirror["entries"] == 0, "the mirror forgets it", 30);
+    }
+
+    /// <summary>Three guests on one Network, the fourth on another.</summary>
+    private static void PlugThreeAndAStranger(Lab.Lab lab)
+    {
+        lab.CreateNetwork("lan", "afxdp");
+        lab.CreateNetwork("other", "afxdp");
+        // The shortest ageing time that the kernel takes seriously: every source is refreshed several times a second.
+        lab.Dom0.Run("ip", "link", "set", "lan", "type", "bridge", "ageing_time", "300");
+        for (int i = 0; i < 3; i++)
+            lab.Plug(lab.Guests[i], "lan");
+        lab.Plug(lab.Guests[3], "other");
+        lab.WaitForPath("lan", "afxdp");
+        lab.WaitForPath("other", "afxdp");
+    }
+
+    /// <summary>Moves the nomads at random while frames are sent to all of them; returns the port where each ended.</summary>
+    private static int[] MoveUnderTraffic(Guest[] ports)
+    {
+        // Background traffic to all nomads from one of the ports, all the time.
+        using CancellationTokenSource stop = new();
+        using PacketSocket sender = ports[0].Netns.Inside(() => new PacketSocket("eth0"));
+        Thread traffic = new(() =>
+        {
+            for (int i = 0; !stop.IsCancellationRequested; i++)
+                sender.Send(ComparisonTests.Frame(Nomad(i % Nomads), ports[0].Mac, i));
+        });
+        traffic.Start();
+        Random random = new(3);
+        int[] place = new int[Nomads];
+        for (int i = 0; i < Moves; i++)
+        {
+            int nomad = random.Next(Nomads);
+            place[nomad] = (place[nomad] + 1 + random.Next(2)) % 3;
+            Guest port = ports[place[nomad]];
+            port.Socket.Send(ComparisonTests.Frame(ports[(place[nomad] + 1) % 3].Mac, Nomad(nomad), i));
+            // Sometimes it talks on from there, so that it is refreshed while the next move is on its way.
+            for (int more = random.Next(3); more > 0; more--)
+                port.Socket.Send(ComparisonTests.Frame(ports[(place[nomad] + 2) % 3].Mac, Nomad(nomad), i));
+        }
+
+        stop.Cancel();
+        traffic.Join();
+        return place;
+    }
+
+    private static void AssertTablesKnow(int[] place, Guest[] ports, Lab.Lab lab)
+    {
+        Dictionary<string, FdbEntryInfo> entries = lab.Call(ApiMethods.FdbList, new("lan")).Where(e => !e.Permanent).ToDictionary(e => e.Mac);
+        for (int nomad = 0; nomad < Nomads; nomad++)
+        {
+            Assert.Equal(ports[place[nomad]].Vif, entries[Nomad(nomad)].Device);
+            Assert.True(entries[Nomad(nomad)].FastPath);
+        }
+    }
+
+    /// <summary>A frame to each nomad, from a port where it is not, arrives where it is and nowhere else.</summary>
+    private static void AssertFramesArriveAt(int[] place, Guest[] ports)
+    {
+        foreach (Guest port in ports)
+            port.Socket.Clear();
+        for (int nomad = 0; nomad < Nomads; nomad++)
+        {
+            int from = (place[nomad] + 1) % 3;
+            ports[from].Socket.Send(ComparisonTests.Ipv4(Nomad(nomad), ports[from].Mac, 1, [(byte)nomad, 1, 2, 3]));
+        }
+
+        for (int p = 0; p < 3; p++)
+        {
+            byte[][] got = [.. ports[p].Socket.Collect(f => f[12] == 8 && f[13] == 0, int.MaxValue, quietMs: 300)];
+            Assert.All(got, f => Assert.Equal(p, place[f[34]]));
+            Assert.Equal(Enumerable.Range(0, Nomads).Where(n => place[n] == p), got.Select(f => (int)f[34]).Order());
+        }
     }
 
     private static string Nomad(int number) => $"02:00:00:00:cc:{number:x2}";

@@ -79,7 +79,8 @@ public sealed class PathTests
 
         string output = ping.StandardOutput.ReadToEnd();
         Assert.Contains(" 2000 received", output);
-        Assert.Equal("", lab.Dom0.Run("ip", "-details", "link", "show", "vif1.0").Split('\n').FirstOrDefault(l => l.Contains("xdp", StringComparison.Ordinal)) ?? "");
+        string[] details = lab.Dom0.Run("ip", "-details", "link", "show", "vif1.0").Split('\n');
+        Assert.Equal("", details.FirstOrDefault(l => l.Contains("xdp", StringComparison.Ordinal)) ?? "");
     }
 
     [Fact]
@@ -159,7 +160,8 @@ public sealed class PathTests
                 lab.Dom0.Run("bridge", "link", "set", "dev", "vif1.0", "learning", "off");
                 break;
             case "vlan_filtering":
-                (int status, string output) = Tool.TryRun("nsenter", "--net=" + lab.Dom0.Path, "ip", "link", "set", "lan", "type", "bridge", "vlan_filtering", "1");
+                (int status, string output) = Tool.TryRun("nsenter", "--net=" + lab.Dom0.Path,
+                    "ip", "link", "set", "lan", "type", "bridge", "vlan_filtering", "1");
                 Assert.SkipWhen(status != 0, "this kernel has no CONFIG_BRIDGE_VLAN_FILTERING: " + output);
                 break;
             case "ageing 0":
@@ -191,7 +193,8 @@ public sealed class PathTests
         lab.CreateNetwork("quiet", "auto");
         lab.PlugAll("lan", "afxdp");
         Assert.Empty(lab.Network("lan").Bypassed);
-        lab.Dom0.Run("nft", "add table bridge guard; add chain bridge guard passing { type filter hook forward priority 0; }; add rule bridge guard passing counter");
+        lab.Dom0.Run("nft", "add table bridge guard; add chain bridge guard passing { type filter hook forward priority 0; }; "
+            + "add rule bridge guard passing counter");
         lab.Dom0.Run("nft", "add table netdev edge; add chain netdev edge in { type filter hook ingress device vif1.0 priority 0; }; "
             + "add rule netdev edge in counter");
         lab.Dom0.Run("nft", "add table inet wall; add chain inet wall in { type filter hook ingress device vif2.0 priority 0; }; "

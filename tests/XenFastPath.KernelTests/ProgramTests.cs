@@ -187,7 +187,9 @@ public sealed unsafe class ProgramTests : IDisposable
                 ComparisonTests.Mac(Source).CopyTo(frame, 6);
             int action = RunXdp(frame);
             bool isKnown = frame.AsSpan(0, 6).SequenceEqual(ComparisonTests.Mac(Destination)) && frame.AsSpan(6, 6).SequenceEqual(ComparisonTests.Mac(Source));
-            Assert.True(action == XDP_PASS || (action == XDP_REDIRECT && isKnown) || (action == XDP_DROP && frame[12] is 0x81 or 0x88 or 0x91), $"frame {Convert.ToHexString(frame)}");
+            bool isAllowed = action == XDP_PASS || (action == XDP_REDIRECT && isKnown)
+                || (action == XDP_DROP && frame[12] is 0x81 or 0x88 or 0x91);
+            Assert.True(isAllowed, $"frame {Convert.ToHexString(frame)}");
         }
     }
 
@@ -339,7 +341,8 @@ public sealed unsafe class ProgramTests : IDisposable
         {
             bpf_test_run_opts options = new()
             {
-                sz = (nuint)sizeof(bpf_test_run_opts), data_in = data, data_size_in = (uint)frame.Length, ctx_in = &context, ctx_size_in = (uint)sizeof(xdp_md), repeat = 1,
+                sz = (nuint)sizeof(bpf_test_run_opts), data_in = data, data_size_in = (uint)frame.Length,
+                ctx_in = &context, ctx_size_in = (uint)sizeof(xdp_md), repeat = 1,
             };
             Assert.Equal(0, LibBpf.bpf_prog_test_run_opts(_program.Xdp, &options));
             return (int)options.retval;
@@ -356,7 +359,8 @@ public sealed unsafe class ProgramTests : IDisposable
         {
             bpf_test_run_opts options = new()
             {
-                sz = (nuint)sizeof(bpf_test_run_opts), data_in = data, data_size_in = (uint)frame.Length, ctx_in = context, ctx_size_in = skBuffBytes, repeat = 1,
+                sz = (nuint)sizeof(bpf_test_run_opts), data_in = data, data_size_in = (uint)frame.Length,
+                ctx_in = context, ctx_size_in = skBuffBytes, repeat = 1,
             };
             Assert.Equal(0, LibBpf.bpf_prog_test_run_opts(_program.Policy, &options));
             return (int)options.retval;

@@ -78,7 +78,8 @@ internal sealed partial class ApiHandler
         return
         [
             .. links.Where(l => l.Bridge is not null).OrderBy(l => l.Name, StringComparer.Ordinal).Select(b =>
-                new BridgeInfo(b.Name, b.Bridge!.Id.ToString(), b.Bridge.Stp, [.. links.Where(l => l.MasterIndex == b.Index).Select(l => l.Name).Order(StringComparer.Ordinal)])),
+                new BridgeInfo(b.Name, b.Bridge!.Id.ToString(), b.Bridge.Stp,
+                    [.. links.Where(l => l.MasterIndex == b.Index).Select(l => l.Name).Order(StringComparer.Ordinal)])),
         ];
     });
 }

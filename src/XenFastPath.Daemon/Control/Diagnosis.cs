@@ -66,10 +66,10 @@ internal static unsafe class Diagnosis
             return Ok("locked memory", "unlimited by CAP_IPC_LOCK");
         string limit = File.ReadLines("/proc/self/limits").First(l => l.StartsWith("Max locked memory", StringComparison.Ordinal));
         bool isUnlimited = limit.Contains("unlimited", StringComparison.Ordinal);
-        return isUnlimited
-            ? Ok("locked memory", "unlimited")
-            : new DoctorCheckInfo("locked memory", "warning", string.Join(' ', limit.Split(' ', StringSplitOptions.RemoveEmptyEntries).Skip(3).Take(1)) + " bytes",
-                "CAP_IPC_LOCK, or LimitMEMLOCK=infinity in the unit");
+        if (isUnlimited)
+            return Ok("locked memory", "unlimited");
+        string bytes = string.Join(' ', limit.Split(' ', StringSplitOptions.RemoveEmptyEntries).Skip(3).Take(1));
+        return new DoctorCheckInfo("locked memory", "warning", bytes + " bytes", "CAP_IPC_LOCK, or LimitMEMLOCK=infinity in the unit");
     }
 
     private static DoctorCheckInfo Module(string name, string module, string proof, string option)

@@ -57,7 +57,8 @@ internal static class Views
         if (network.Datapath == Datapath.Auto && bypassed.Count > 0)
             reason += "; filters are in use: " + string.Join(", ", bypassed);
         Pif? pif = state.PifOf(network);
-        return new NetworkInfo(network.Uuid, network.Label, network.Bridge, bridge?.Index, network.Mtu, Rules.Word(network.Datapath), Word(decision.Path), reason,
+        return new NetworkInfo(network.Uuid, network.Label, network.Bridge, bridge?.Index, network.Mtu,
+            Rules.Word(network.Datapath), Word(decision.Path), reason,
             bridge is null ? "missing" : bridge.IsUp ? "up" : "down",
             bridge is not null && bridge.Alias != Plan.MarkOf(network.Uuid),
             decision.Path == PortPath.Bridge ? [] : bypassed,
@@ -131,7 +132,8 @@ internal static class Views
             }
         }
 
-        return new PortCountersInfo((long)stats.RxFrames, (long)stats.RxBytes, (long)stats.TxFrames, (long)stats.TxBytes, fastRx, fastTx, kernel, dropped, named);
+        return new PortCountersInfo((long)stats.RxFrames, (long)stats.RxBytes, (long)stats.TxFrames, (long)stats.TxBytes,
+            fastRx, fastTx, kernel, dropped, named);
     }
 
     public static unsafe ForwarderInfo Forwarder(FastPathManager fastPath)

@@ -1,4 +1,6 @@
 // tcx programs that are not ours: frames on the fast path do not meet them.
+using System.Runtime.InteropServices;
+using System.Text;
 using XenFastPath.Interop;
 using static Tmds.Linux.LibC;
 
@@ -39,6 +41,6 @@ internal static unsafe class ForeignPrograms
         uint length = (uint)sizeof(bpf_prog_info);
         int error = LibBpf.bpf_obj_get_info_by_fd(fd, &info, &length);
         close(fd);
-        return error != 0 ? null : System.Text.Encoding.ASCII.GetString(System.Runtime.InteropServices.MemoryMarshal.CreateReadOnlySpanFromNullTerminated(info.name));
+        return error != 0 ? null : Encoding.ASCII.GetString(MemoryMarshal.CreateReadOnlySpanFromNullTerminated(info.name));
     }
 }

@@ -95,7 +95,8 @@ internal sealed class Lab : IDisposable
         File.Delete(socket);
         ProcessStartInfo info = new("/bin/sh") { RedirectStandardInput = true };
         info.ArgumentList.Add("-c");
-        info.ArgumentList.Add($"exec nsenter --net={Dom0.Path} {Bin}/xenfastpathd --run-dir {RunDir} --state-dir {StateDir} --bpffs {Bpffs} {string.Join(' ', arguments)} >>{LogFile} 2>&1");
+        string command = $"{Bin}/xenfastpathd --run-dir {RunDir} --state-dir {StateDir} --bpffs {Bpffs} {string.Join(' ', arguments)}";
+        info.ArgumentList.Add($"exec nsenter --net={Dom0.Path} {command} >>{LogFile} 2>&1");
         Daemon = Process.Start(info)!;
         Process daemon = Daemon;
         _processes.Add(daemon);

@@ -1,4 +1,5 @@
 // Somebody else's XDP program: two instructions that let everything pass.
+using System.Runtime.InteropServices;
 using XenFastPath.Netlink;
 
 namespace XenFastPath.KernelTests.Lab;
@@ -29,7 +30,7 @@ internal static unsafe class XdpProgram
     private static nint Bpf(int command, void* attributes, uint size)
     {
         const int SYS_bpf_x64 = 321, SYS_bpf_arm64 = 280;
-        int number = System.Runtime.InteropServices.RuntimeInformation.ProcessArchitecture == System.Runtime.InteropServices.Architecture.Arm64 ? SYS_bpf_arm64 : SYS_bpf_x64;
+        int number = RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? SYS_bpf_arm64 : SYS_bpf_x64;
         return (nint)(long)Tmds.Linux.LibC.syscall(number, command, attributes, size);
     }
 }
