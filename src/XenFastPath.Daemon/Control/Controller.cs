@@ -170,13 +170,17 @@ internal sealed partial class Controller : IDisposable
     private void Tick()
     {
         if (FastPath.CheckForwarder())
-            RestartForwarder("answers again");
+        {
+            Log.Info("forwarder: answers again");
+            RestartForwarder();
+        }
+
         if (_retryAtMs == 0 || Environment.TickCount64 < _retryAtMs)
             return;
         _retryAtMs = 0;
         // None could be had so far. One that was given up is CheckForwarder's, one that died its watcher's.
         if (FastPath.Forwarder.Latest is null or { IsConnected: true } && !FastPath.Forwarder.IsUp)
-            RestartForwarder("another try");
+            RestartForwarder();
         FastPath.ForgivePassing();
         _stuck.Clear();
         LookAgain("retry");
@@ -197,13 +201,14 @@ internal sealed partial class Controller : IDisposable
 
     private void ForwarderDied(ForwarderClient client)
     {
-        if (FastPath.Forwarder.Latest == client)
-            RestartForwarder("died; frames go the bridge's way while another is started");
+        if (FastPath.Forwarder.Latest != client)
+            return;
+        Announce("forwarder.down", "forwarder", "died; frames go the bridge's way while another is started");
+        RestartForwarder();
     }
 
-    private void RestartForwarder(string why)
+    private void RestartForwarder()
     {
-        Announce("forwarder.down", "forwarder", why);
         if (!TryForwarder(FastPath.Restart))
             return;
         Announce("forwarder.up", "forwarder", $"pid {FastPath.Forwarder.Client?.Pid} serves {FastPath.ServedCount} ports");

@@ -10,8 +10,8 @@ internal sealed unsafe partial class FastPathManager
     /// <summary>A forwarder that serves zero-copy ports holds their PASSed frames too: it must not stand still this long.</summary>
     private const long ZeroCopyStallNsMax = 300_000_000;
 
-    /// <summary>Two looks at the forwarder that are not further apart than this were on time (the controller looks every 100 ms).</summary>
-    private const ulong PunctualLookNsMax = 250_000_000;
+    /// <summary>When the second look at a forwarder that stands still counts; the controller looks every 100 ms, or more often.</summary>
+    private const ulong SecondLookNsMin = 80_000_000, SecondLookNsMax = 250_000_000;
 
     /// <summary>In copy mode the bridge carries everything meanwhile, so an operator may look at a stopped forwarder in peace.</summary>
     private const long CopyStallNsMax = 30_000_000_000;
@@ -128,13 +128,23 @@ internal sealed unsafe partial class FastPathManager
             return false;
         long ageNs = _forwarder.HeartbeatAgeNs;
         bool hasZeroCopy = _ports.Values.Any(p => p.IsZeroCopy);
-        bool isStuck = ageNs > (hasZeroCopy ? ZeroCopyStallNsMax : CopyStallNsMax);
-        ulong nowNs = Clock.NowNs();
-        // Where the whole machine stood still, our own look was late too: the forwarder gets the time until the next one.
-        if (isStuck && nowNs - _sawStuckNs < PunctualLookNsMax)
+        if (IsStuck(ageNs > (hasZeroCopy ? ZeroCopyStallNsMax : CopyStallNsMax)))
             _forwarder.Kill($"it has stood still for {ageNs / 1_000_000} ms");
-        _sawStuckNs = isStuck ? nowNs : 0;
         return !client.IsConnected && ageNs < Layout.ForwarderStaleNs;
+    }
+
+    /// <summary>
+    /// Two looks saw it, neither too close together nor too far apart. Where the whole machine stood still our own look was late
+    /// too, and the forwarder gets the time until the next one.
+    /// </summary>
+    private bool IsStuck(bool isOld)
+    {
+        ulong nowNs = Clock.NowNs(), sinceNs = nowNs - _sawStuckNs;
+        if (isOld && sinceNs < SecondLookNsMin)
+            return false;
+        bool isSeenAgain = isOld && sinceNs < SecondLookNsMax;
+        _sawStuckNs = isOld && !isSeenAgain ? nowNs : 0;
+        return isSeenAgain;
     }
 
     /// <summary>Attaches XDP and has the forwarder open the port. A failure is remembered; the port then stays on the bridge.</summary>
