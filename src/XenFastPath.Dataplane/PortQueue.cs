@@ -172,6 +172,8 @@ public unsafe struct PortQueue
             TakeBack(q, arena, Arena.FrameOf(descriptor->addr));
         if ((q->Flags & QueueFlags.ZeroCopy) != 0)
             return;
+        // Kernels before 6.17 may have sent what their index does not show yet: those frames are completed, not taken back.
+        Recycle(q, arena);
         uint pending = q->Tx.Pending();
         for (uint i = 0; i < pending; i++)
         {

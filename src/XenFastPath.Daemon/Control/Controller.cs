@@ -37,6 +37,7 @@ internal sealed partial class Controller : IDisposable
     private Dictionary<string, string> _failing = [];
     private long _pokedAtMs;
     private long _lookingSinceMs;
+    private long _failedSinceMs;
     private long _retryAtMs;
     private int _retryMs = RetryMsMin;
 
@@ -118,8 +119,8 @@ internal sealed partial class Controller : IDisposable
     /// <summary>Has something that may have changed not been looked at for so long that port states may be wrong? Any thread.</summary>
     public bool IsLate()
     {
-        long looking = Volatile.Read(ref _lookingSinceMs), poked = Volatile.Read(ref _pokedAtMs);
-        long since = looking != 0 ? looking : poked;
+        long failed = Volatile.Read(ref _failedSinceMs), looking = Volatile.Read(ref _lookingSinceMs), poked = Volatile.Read(ref _pokedAtMs);
+        long since = failed != 0 ? failed : looking != 0 ? looking : poked;
         return since != 0 && Environment.TickCount64 - since > LateMsMax;
     }
 
@@ -179,7 +180,7 @@ internal sealed partial class Controller : IDisposable
             return;
         _retryAtMs = 0;
         // None could be had so far. One that was given up is CheckForwarder's, one that died its watcher's.
-        if (FastPath.Forwarder.Latest is null or { IsConnected: true } && !FastPath.Forwarder.IsUp)
+        if (FastPath.Forwarder.Latest is not { } client || (client.IsConnected && !FastPath.Forwarder.IsUp))
             RestartForwarder();
         FastPath.ForgivePassing();
         _stuck.Clear();
@@ -188,10 +189,17 @@ internal sealed partial class Controller : IDisposable
 
     private void LookAgain(string why)
     {
-        Volatile.Write(ref _lookingSinceMs, Interlocked.Exchange(ref _pokedAtMs, 0));
+        long since = Interlocked.Exchange(ref _pokedAtMs, 0);
+        Volatile.Write(ref _lookingSinceMs, since);
         try
         {
             Reconcile(why);
+        }
+        catch (Exception)
+        {
+            // Not looked at yet, whatever it was: the next look that succeeds clears it.
+            Volatile.Write(ref _failedSinceMs, since != 0 ? since : Environment.TickCount64);
+            throw;
         }
         finally
         {
@@ -260,9 +268,14 @@ internal sealed partial class Controller : IDisposable
             if (last is not null && pass < PassesMax)
                 continue;
             if (last is not null)
+            {
                 failures[last.Subject] = new RefusalException(last.Subject, $"does not stay as it is set: {last}");
+                _stuck.Add(last);
+            }
+
             AnnouncePaths(observed);
             Remember(failures);
+            Volatile.Write(ref _failedSinceMs, 0);
             return [.. failures.Values];
         }
     }
@@ -279,9 +292,9 @@ internal sealed partial class Controller : IDisposable
 
         if (_stuck.Count == 0)
             _failing.Clear();
-        if (_stuck.Count > 0 || failures.Count > 0 || FastPath.HasPassingFailures)
+        if (_stuck.Count > 0 || FastPath.HasPassingFailures)
             ScheduleRetry();
-        else
+        else if (_retryAtMs == 0)
             _retryMs = RetryMsMin;
     }
 

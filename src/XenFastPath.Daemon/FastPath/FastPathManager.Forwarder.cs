@@ -64,6 +64,7 @@ internal sealed unsafe partial class FastPathManager
         {
             _slots.ReturnXsks(port.XskBase, port.Queues);
             port.Queues = 0;
+            port.IsZeroCopy = false;
         }
 
         foreach (ForwarderMessage served in client.Ports)
@@ -106,8 +107,6 @@ internal sealed unsafe partial class FastPathManager
     public void Restart()
     {
         Start();
-        _failures.Clear();
-        _lasting.Clear();
         foreach (FastPathPort port in _ports.Values.Where(p => p.Settings.Path == PortPath.Afxdp && !p.IsServed))
         {
             JoinForwarder(port);
@@ -115,6 +114,8 @@ internal sealed unsafe partial class FastPathManager
         }
 
         _mirror.SetPorts([.. _ports.Values.Select(p => p.Mirror)], []);
+        if (_forwarder.Client is null)
+            throw new ForwarderGoneException("the forwarder has gone again");
         GoUp();
     }
 
@@ -153,6 +154,9 @@ internal sealed unsafe partial class FastPathManager
         if (_failures.ContainsKey(port.Ifindex) || _forwarder.Client is not { } client)
             return;
         string? failure = Attach(port);
+        // Attaching resets the link of a real NIC: where that fails it is not tried again and again, only when somebody asks.
+        if (failure is not null && port.Settings.IsPhysical && !port.Settings.MayBeUnfinished)
+            _lasting.Add(port.Ifindex);
         if (failure is null)
         {
             try
@@ -169,9 +173,6 @@ internal sealed unsafe partial class FastPathManager
             return;
         _hooks.DetachXdp(port.Ifindex);
         _failures[port.Ifindex] = failure;
-        // Attaching resets the link of a real NIC: what failed there is not tried again and again, only when somebody asks.
-        if (port.Settings.IsPhysical && !port.Settings.MayBeUnfinished)
-            _lasting.Add(port.Ifindex);
         Log.Warning($"{port.Device}: no fast path: {failure}");
     }
 
@@ -213,6 +214,8 @@ internal sealed unsafe partial class FastPathManager
                 XskBase = first,
                 PortFlags = FlagsOf(port),
             });
+            if (reply.Error is Errno.EINVAL or Errno.EOPNOTSUPP && port.Settings.IsPhysical && !port.Settings.MayBeUnfinished)
+                _lasting.Add(port.Ifindex);
             if (reply.Error != 0)
                 return Explain(reply);
             port.XskBase = first;
