@@ -197,8 +197,8 @@ internal sealed partial class Controller : IDisposable
         }
         catch (Exception)
         {
-            // Not looked at yet, whatever it was: the next look that succeeds clears it.
-            Volatile.Write(ref _failedSinceMs, since != 0 ? since : Environment.TickCount64);
+            // Not looked at yet, whatever it was: the first such time counts until a look succeeds.
+            Interlocked.CompareExchange(ref _failedSinceMs, since != 0 ? since : Environment.TickCount64, 0);
             throw;
         }
         finally
