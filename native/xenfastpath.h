@@ -12,11 +12,13 @@
 #ifndef XENFASTPATH_H
 #define XENFASTPATH_H
 
-#define XFP_LAYOUT_VERSION	1
+#define XFP_LAYOUT_VERSION	3
 
 #define XFP_PORTS_MAX		8192	/* ports of one daemon; a port id is an index below it, 0 is never used */
+#define XFP_NEAR_IFINDEXES	65536	/* devices below it are found without hashing */
 #define XFP_XSKS_MAX		16384	/* AF_XDP sockets (port queues) of one daemon */
-#define XFP_MACS_MAX		262144	/* entries of the FDB map */
+#define XFP_MACS_MAX		1048576	/* entries of the FDB map */
+#define XFP_VLANS_MAX		16384	/* tags of all trunks together */
 #define XFP_WORKERS_MAX		16
 
 /*
@@ -32,7 +34,10 @@
  * CONTROL_STALE: if control is dead, everything is PASS before the mark runs out.
  */
 #define XFP_SUSPECT_NS		3000000000ULL
-/* A source that was silent this long has no frame left inside the forwarder that a PASSed one could overtake. */
+/*
+ * A source that was silent this long has no frame left inside the forwarder, or in a device's bulk of redirected frames, that
+ * a PASSed one could overtake.
+ */
 #define XFP_QUIET_NS		10000000ULL
 
 /* Flags of a port, low 16 bits of xfp_port.word. */
@@ -40,8 +45,12 @@
 #define XFP_PORT_EGRESS		0x0002	/* it may be the output of the fast path */
 #define XFP_PORT_ISOLATED	0x0004	/* IFLA_BRPORT_ISOLATED: never between two such ports */
 #define XFP_PORT_UNFINISHED	0x0008	/* its frames may carry unfinished checksums (vif, veth, tap) */
-#define XFP_PORT_NO_TAGS	0x0010	/* policy: frames with a VLAN tag are dropped (every VIF that is no trunk) */
+#define XFP_PORT_NO_TAGS	0x0010	/* policy: frames with a VLAN tag are dropped (every VIF); with XFP_PORT_TRUNK, but those in xfp_vlans */
 #define XFP_PORT_WATCH		0x0020	/* not on the fast path itself, but others of its Network are: note moved sources */
+#define XFP_PORT_TRUNK		0x0040	/* policy: frames with a tag that is not in xfp_vlans are dropped */
+#define XFP_PORT_LOOPS		0x0080	/* balance-slb: the switch sends our own frames back, which slb.bpf.c drops; no sign of a move */
+#define XFP_PORT_REDIRECT	0x0100	/* path redirect: INGRESS and EGRESS are the program's own doing, not the forwarder's */
+#define XFP_PORT_XMIT		0x0200	/* its device, or its trunk's, takes XDP frames now and has its slot in xfp_devs */
 
 /*
  * A port as the data path sees it. `word` is written with one store: generation << 32 | network << 16 | flags,
@@ -55,10 +64,17 @@ struct xfp_port {
 	unsigned short xsk_base;	/* XSKMAP slot of its queue 0 */
 	unsigned short queues;		/* AF_XDP sockets it has, from xsk_base on; other queues PASS */
 	unsigned short worker;		/* forwarder thread that serves it */
-	unsigned short pad;
+	unsigned short tag;		/* a VLAN subinterface: its VID; 0 for every other port */
 	unsigned int bridge;		/* ifindex of its bridge; for the next control process, the program does not read it */
-	unsigned int pad1;
+	unsigned short trunk;		/* a VLAN subinterface: id of the port that carries its frames */
+	unsigned short bond;		/* a bond's member: id of the bond's port, whose its frames are while it has INGRESS */
 };
+
+/*
+ * Key of the map xfp_vlans: port id of the trunk << 16 | VID. Its value: the id of the VLAN's port, or 0 for a tag that
+ * somebody else's VLAN device on the trunk takes. A VLAN's port has id, generation, Network, addresses and counters of
+ * its own; only its frames come and go through the trunk's sockets.
+ */
 
 /* Key of the FDB: network << 48 | MAC. */
 /*
@@ -76,7 +92,7 @@ struct xfp_fdb_value {
 struct xfp_heartbeat {
 	unsigned long long control_ns;	/* CLOCK_MONOTONIC at which the FDB mirror was last caught up */
 	unsigned int forwarder_up;	/* written by control: 1 when all ports are in the forwarder, 0 when it died */
-	unsigned int pad0;
+	unsigned int netns;		/* inode of the network namespace whose devices the ports are; for lost.bpf.c */
 	unsigned long long pad1[6];
 	struct {
 		unsigned long long ns;	/* CLOCK_MONOTONIC of the thread's latest round */
@@ -86,7 +102,7 @@ struct xfp_heartbeat {
 
 /*
  * What became of a frame; one counter each, per port. The names are what `xfp stats` prints, without the prefix and in
- * lower case. XFP_C_TO_FORWARDER is the only one that leaves the kernel's way.
+ * lower case. XFP_C_TO_FORWARDER and the XFP_C_REDIRECT_ are those that leave the kernel's way.
  */
 enum xfp_counter {
 	XFP_C_TO_FORWARDER,		/* redirected to the port's AF_XDP socket */
@@ -95,7 +111,7 @@ enum xfp_counter {
 	XFP_C_PASS_FORWARDER_STALE,	/* the forwarder's heartbeat is old, or it is known to be dead */
 	XFP_C_PASS_NO_SOCKET,		/* the XSKMAP slot is empty or the queue has none */
 	XFP_C_PASS_GROUP,		/* broadcast and multicast, reserved addresses included */
-	XFP_C_PASS_TAGGED,		/* VLAN tag in the frame: the kernel's way */
+	XFP_C_PASS_TAGGED,		/* a VLAN tag that is not one VLAN's of ours: the kernel's way */
 	XFP_C_PASS_PROTOCOL,		/* may carry a checksum that only the kernel can finish, or cannot be parsed */
 	XFP_C_PASS_SOURCE_UNKNOWN,
 	XFP_C_PASS_SOURCE_MOVED,	/* source known on another port: the kernel must learn it here */
@@ -107,7 +123,12 @@ enum xfp_counter {
 	XFP_C_PASS_ISOLATED,
 	XFP_C_PASS_OVERSIZE,		/* longer than the output's MTU allows */
 	XFP_C_DROP_TAGGED,		/* policy: tagged frame from a plain VIF */
+	XFP_C_DROP_NO_VLAN,		/* policy: a tag that no VLAN device of this trunk takes */
 	XFP_C_POLICY_OK,		/* seen by the policy hook (tc ingress) and let through */
+	XFP_C_REDIRECT_SKB,		/* redirected to its output's transmit side at tc ingress */
+	XFP_C_REDIRECT_XDP,		/* redirected to its output's driver in XDP */
+	XFP_C_REDIRECT_OUT,		/* of an output: frames that were redirected to it */
+	XFP_C_REDIRECT_LOST,		/* of an output: those that its driver refused; of an input: those whose output could take none */
 	XFP_C_COUNT
 };
 #define XFP_C_SLOTS		32	/* size of a port's counter row; a power of two, so that an index can be masked */

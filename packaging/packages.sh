@@ -2,7 +2,9 @@
 # shellcheck shell=bash disable=SC2034
 BUILD_PACKAGES=(clang libbpf-dev zlib1g-dev gcc libc6-dev)
 DEMO_PACKAGES=(iproute2 iputils-ping iperf3 bridge-utils ethtool procps)
-TEST_PACKAGES=("${DEMO_PACKAGES[@]}" nftables bpftool)
+# What the bench rig compares with.
+PEER_PACKAGES=(openvswitch-switch dpdk-dev librte-net-af-xdp23)
+TEST_PACKAGES=("${DEMO_PACKAGES[@]}" nftables bpftool dnsmasq-base udhcpc)
 
 # need_dotnet: the SDK is the one thing that apt of Debian 12 has not.
 need_dotnet() {

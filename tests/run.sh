@@ -3,68 +3,138 @@
 #   sudo tests/run.sh                 every rung
 #   sudo tests/run.sh unit            no root needed once packages are installed; seconds
 #   sudo tests/run.sh kernel          namespaces, BPF, AF_XDP, with the published binaries; minutes
+#   sudo tests/run.sh vm              the same on the oldest and the newest kernel, emulated, with what this one lacks (8021q, bonding,
+#                                     zero-copy); up to 20 minutes. One kernel, chosen tests: tests/vm/README.md
+# A kernel test's trait "rung" says where it runs: vm (only there), minimum (here and on the oldest kernel), or none (only here). Of the
+# first, those with the trait "kernel" newest are left out on the oldest kernel. Rows of a theory may have both traits too.
 # XFP_PAUSE=1 stops at a failing kernel test with everything still up.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . packaging/packages.sh
 
 rungs=("$@")
-((${#rungs[@]})) || rungs=(unit kernel)
+((${#rungs[@]})) || rungs=(unit kernel vm)
 for rung in "${rungs[@]}"; do
 	case $rung in
-		unit|kernel) ;;
-		*) echo "usage: tests/run.sh [unit] [kernel]" >&2; exit 2 ;;
+		unit|kernel|vm) ;;
+		*) echo "usage: tests/run.sh [unit] [kernel] [vm]" >&2; exit 2 ;;
 	esac
 done
 
 passed=0 failed=0 skipped=0
 
-# run RUNG PROJECT: runs a test program, shows failures and skips with their reason, adds to the totals.
-run() {
-	local rung=$1 project=$2 report totals
-	report=$(mktemp)
-	printf '\n== rung %s\n' "$rung"
-	local status=0
-	"artifacts/build/bin/$project/release/$project" -noColor -noLogo -diagnostics -result-xml "$report" || status=$?
+# tally RUNG REPORT STATUS: adds a test program's report to the totals.
+tally() {
+	local rung=$1 report=$2 status=$3 totals
 	# Totals of the whole run: <assembly total= passed= failed= skipped= errors= ...>
-	totals=$(grep -o '<assembly [^>]*>' "$report" || true)
-	rm -f "$report"
+	totals=$(grep -so '<assembly [^>]*>' "$report" || true)
 	if [ -z "$totals" ]; then
-		echo "rung $rung: the test program ended without a report" >&2
+		echo "failed: rung $rung: the test program ended without a report" | tee -a "$reports/failures" >&2
 		failed=$((failed + 1))
 		return
 	fi
 	count() { sed -n "s/.* $1=\"\([0-9]*\)\".*/\1/p" <<<"$totals"; }
 	local bad=$(($(count failed) + $(count errors)))
 	if [ "$bad" = 0 ] && { [ "$status" != 0 ] || [ "$(count passed)" = 0 ]; }; then
-		echo "rung $rung: status $status with $(count passed) tests passed" >&2
+		echo "failed: rung $rung: status $status with $(count passed) tests passed" | tee -a "$reports/failures" >&2
 		bad=1
 	fi
 	passed=$((passed + $(count passed)))
 	failed=$((failed + bad))
 	skipped=$((skipped + $(count skipped)))
+	# What failed is said again at the end, where it is found: the test's name and its message on one line.
+	awk -v RS='<test ' -v rung="$rung" '
+		/result="Fail"/ {
+			name = $0; sub(/.* name="/, "", name); sub(/".*/, "", name)
+			text = $0; gsub(/\n/, " ", text)
+			if (!sub(/.*<message>/, "", text)) text = ""
+			sub(/<\/message>.*/, "", text); gsub(/<!\[CDATA\[|\]\]>/, "", text); gsub(/&quot;/, "\"", name)
+			print "failed: rung " rung ": " name ": " substr(text, 1, 600)
+		}' "$report" >>"$reports/failures"
 }
 
+# run RUNG PROJECT [ARGUMENT ...]: runs a test program here; shows failures and skips with their reason.
+run() {
+	local rung=$1 project=$2 status=0
+	shift 2
+	printf '\n== rung %s\n' "$rung"
+	"artifacts/build/bin/$project/release/$project" -noColor -noLogo -diagnostics -preEnumerateTheories -result-xml "$reports/$rung" "$@" || status=$?
+	tally "$rung" "$reports/$rung" "$status"
+}
+
+# by_name PREFIX: of the test program's verbose words, one line for each test that has passed, and what is said of the others.
+by_name() {
+	local line told=
+	while IFS= read -r line; do
+		case $line in
+			*'[STARTING]') continue ;;
+			*'[FAIL]' | *'[SKIP]') told=yes ;;
+			*'[FINISHED] Time: '*)
+				if [ -n "$told" ]; then
+					told=
+					continue
+				fi
+				line=${line/\[FINISHED\] Time:/[PASS]} ;;
+		esac
+		printf '%s: %s\n' "$1" "$line"
+	done
+}
+
+# run_vms KERNEL ...: runs the kernel tests in one VM for each kernel, all at once; shows every test by name.
+run_vms() {
+	local kernel started=$SECONDS status traits
+	printf '\n== rung vm\n'
+	tests/vm/fetch.sh "$@" || { failed=$((failed + 1)); echo "failed: rung vm: no kernels" >>"$reports/failures"; return; }
+	set -m	# each VM is a process group of its own, to be ended as one
+	for kernel in "$@"; do
+		traits=(-trait rung=vm)
+		[ "$kernel" = newest ] || traits+=(-trait rung=minimum -trait- kernel=newest)
+		{
+			tests/vm/run.sh "$kernel" -diagnostics -preEnumerateTheories -reporter verbose \
+				-result-xml "$reports/vm-$kernel" "${traits[@]}" 2>&1 </dev/null | by_name "$kernel"
+		} &
+		vms[$kernel]=$!
+	done
+	set +m
+	for kernel in "$@"; do
+		status=0
+		wait "${vms[$kernel]}" || status=$?
+		unset "vms[$kernel]"
+		echo "vm $kernel: ended after $((SECONDS - started)) s with status $status"
+		tally "vm $kernel" "$reports/vm-$kernel" "$status"
+	done
+}
+
+clean_up() {
+	local group
+	for group in "${vms[@]}"; do kill -- "-$group" || true; done
+	rm -rf "$reports"
+}
+
+reports=$(mktemp -d)
+: >"$reports/failures"
+declare -A vms=()
+trap clean_up EXIT
 need_dotnet
 install_missing "${BUILD_PACKAGES[@]}"
-[[ " ${rungs[*]} " != *" kernel "* ]] || install_missing "${TEST_PACKAGES[@]}"
+[ "${rungs[*]}" = unit ] || install_missing "${TEST_PACKAGES[@]}"
 printf '== build\n'
 dotnet build XenFastPath.sln -c Release --nologo -v quiet
 
+if [[ " ${rungs[*]} " = *" kernel "* || " ${rungs[*]} " = *" vm "* ]] && [ "$(id -u)" = 0 ]; then packaging/build.sh; fi
 for rung in "${rungs[@]}"; do
+	if [ "$rung" != unit ] && [ "$(id -u)" != 0 ]; then
+		echo "rung $rung needs root (namespaces, BPF, AF_XDP)" >&2
+		failed=$((failed + 1))
+		continue
+	fi
 	case $rung in
 		unit) run unit XenFastPath.Tests ;;
-		kernel)
-			if [ "$(id -u)" != 0 ]; then
-				echo "rung kernel needs root (namespaces, BPF, AF_XDP)" >&2
-				failed=$((failed + 1))
-				continue
-			fi
-			packaging/build.sh
-			run kernel XenFastPath.KernelTests
-			;;
+		kernel) run kernel XenFastPath.KernelTests -trait- rung=vm ;;
+		vm) run_vms 6.1 newest ;;
 	esac
 done
 
+[ ! -s "$reports/failures" ] || { echo; cat "$reports/failures"; }
 printf '\n%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
 [ "$failed" = 0 ]

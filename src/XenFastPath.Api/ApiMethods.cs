@@ -94,6 +94,28 @@ public static class ApiMethods
         new("pif.plug", c => c.PifParams, c => c.PifInfo, (h, p, t) => h.PifPlug(p, t));
     public static readonly ApiMethod<PifParams, PifInfo> PifUnplug =
         new("pif.unplug", c => c.PifParams, c => c.PifInfo, (h, p, t) => h.PifUnplug(p, t));
+    public static readonly ApiMethod<PifReconfigureIpParams, PifInfo> PifReconfigureIp =
+        new("pif.reconfigure-ip", c => c.PifReconfigureIpParams, c => c.PifInfo, (h, p, t) => h.PifReconfigureIp(p, t));
+
+    public static readonly ApiMethod<VlanCreateParams, VlanInfo> VlanCreate =
+        new("vlan.create", c => c.VlanCreateParams, c => c.VlanInfo, (h, p, t) => h.VlanCreate(p, t));
+    public static readonly ApiMethod<Empty, IReadOnlyList<VlanInfo>> VlanList =
+        new("vlan.list", c => c.Empty, c => c.IReadOnlyListVlanInfo, (h, p, t) => h.VlanList(p, t));
+    public static readonly ApiMethod<VlanParams, VlanInfo> VlanShow =
+        new("vlan.show", c => c.VlanParams, c => c.VlanInfo, (h, p, t) => h.VlanShow(p, t));
+    public static readonly ApiMethod<VlanParams, Empty> VlanDestroy =
+        new("vlan.destroy", c => c.VlanParams, c => c.Empty, (h, p, t) => h.VlanDestroy(p, t));
+
+    public static readonly ApiMethod<BondCreateParams, BondInfo> BondCreate =
+        new("bond.create", c => c.BondCreateParams, c => c.BondInfo, (h, p, t) => h.BondCreate(p, t));
+    public static readonly ApiMethod<Empty, IReadOnlyList<BondInfo>> BondList =
+        new("bond.list", c => c.Empty, c => c.IReadOnlyListBondInfo, (h, p, t) => h.BondList(p, t));
+    public static readonly ApiMethod<BondParams, BondInfo> BondShow =
+        new("bond.show", c => c.BondParams, c => c.BondInfo, (h, p, t) => h.BondShow(p, t));
+    public static readonly ApiMethod<BondSetModeParams, BondInfo> BondSetMode =
+        new("bond.set-mode", c => c.BondSetModeParams, c => c.BondInfo, (h, p, t) => h.BondSetMode(p, t));
+    public static readonly ApiMethod<BondParams, Empty> BondDestroy =
+        new("bond.destroy", c => c.BondParams, c => c.Empty, (h, p, t) => h.BondDestroy(p, t));
 
     public static readonly ApiMethod<VifPlugParams, VifInfo> VifPlug =
         new("vif.plug", c => c.VifPlugParams, c => c.VifInfo, (h, p, t) => h.VifPlug(p, t));
@@ -103,6 +125,8 @@ public static class ApiMethods
         new("vif.list", c => c.Empty, c => c.IReadOnlyListVifInfo, (h, p, t) => h.VifList(p, t));
     public static readonly ApiMethod<VifParams, VifInfo> VifShow =
         new("vif.show", c => c.VifParams, c => c.VifInfo, (h, p, t) => h.VifShow(p, t));
+    public static readonly ApiMethod<VifSetParams, VifInfo> VifSet =
+        new("vif.set", c => c.VifSetParams, c => c.VifInfo, (h, p, t) => h.VifSet(p, t));
     public static readonly ApiMethod<VifMoveParams, VifInfo> VifMove =
         new("vif.move", c => c.VifMoveParams, c => c.VifInfo, (h, p, t) => h.VifMove(p, t));
 
@@ -114,8 +138,16 @@ public static class ApiMethods
         new("stats", c => c.Empty, c => c.StatsInfo, (h, p, t) => h.Stats(p, t));
     public static readonly ApiMethod<Empty, ShowInfo> Show =
         new("show", c => c.Empty, c => c.ShowInfo, (h, p, t) => h.Show(p, t));
-    public static readonly ApiMethod<Empty, PlanInfo> Plan =
-        new("plan", c => c.Empty, c => c.PlanInfo, (h, p, t) => h.Plan(p, t));
+    public static readonly ApiMethod<PlanParams, PlanInfo> Plan =
+        new("plan", c => c.PlanParams, c => c.PlanInfo, (h, p, t) => h.Plan(p, t));
+    public static readonly ApiMethod<Empty, StateExportInfo> StateExport =
+        new("state.export", c => c.Empty, c => c.StateExportInfo, (h, p, t) => h.StateExport(p, t));
+    public static readonly ApiMethod<StateApplyParams, StateApplyInfo> StateApply =
+        new("state.apply", c => c.StateApplyParams, c => c.StateApplyInfo, (h, p, t) => h.StateApply(p, t));
+    public static readonly ApiMethod<Empty, Empty> StateConfirm =
+        new("state.confirm", c => c.Empty, c => c.Empty, (h, p, t) => h.StateConfirm(p, t));
+    public static readonly ApiMethod<Empty, StateRollbackInfo> StateRollback =
+        new("state.rollback", c => c.Empty, c => c.StateRollbackInfo, (h, p, t) => h.StateRollback(p, t));
     public static readonly ApiMethod<Empty, DoctorInfo> Doctor =
         new("doctor", c => c.Empty, c => c.DoctorInfo, (h, p, t) => h.Doctor(p, t));
     public static readonly ApiMethod<Empty, IReadOnlyList<BridgeInfo>> BridgeList =
@@ -134,9 +166,12 @@ internal static class MethodTable
         ApiMethods.NetworkCreate, ApiMethods.NetworkList, ApiMethods.NetworkShow, ApiMethods.NetworkSet,
         ApiMethods.NetworkDestroy,
         ApiMethods.PifScan, ApiMethods.PifList, ApiMethods.PifShow, ApiMethods.PifIntroduce, ApiMethods.PifForget,
-        ApiMethods.PifPlug, ApiMethods.PifUnplug,
-        ApiMethods.VifPlug, ApiMethods.VifUnplug, ApiMethods.VifList, ApiMethods.VifShow, ApiMethods.VifMove,
+        ApiMethods.PifPlug, ApiMethods.PifUnplug, ApiMethods.PifReconfigureIp,
+        ApiMethods.VlanCreate, ApiMethods.VlanList, ApiMethods.VlanShow, ApiMethods.VlanDestroy,
+        ApiMethods.BondCreate, ApiMethods.BondList, ApiMethods.BondShow, ApiMethods.BondSetMode, ApiMethods.BondDestroy,
+        ApiMethods.VifPlug, ApiMethods.VifUnplug, ApiMethods.VifList, ApiMethods.VifShow, ApiMethods.VifSet, ApiMethods.VifMove,
         ApiMethods.FdbList, ApiMethods.FdbSync, ApiMethods.Stats, ApiMethods.Show, ApiMethods.Plan, ApiMethods.Doctor,
+        ApiMethods.StateExport, ApiMethods.StateApply, ApiMethods.StateConfirm, ApiMethods.StateRollback,
         ApiMethods.BridgeList, ApiMethods.Events,
     }.ToFrozenDictionary(m => m.Name, StringComparer.Ordinal);
 }

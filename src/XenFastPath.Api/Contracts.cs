@@ -17,8 +17,38 @@ public sealed record NetworkParams(string Network);
 /// <summary>Parameters of the methods that take one PIF, by uuid or device.</summary>
 public sealed record PifParams(string Pif);
 
+/// <summary>
+/// Parameters of <c>pif.reconfigure-ip</c>. A family whose mode is null stays as it is; DNS, domain and routes stay too if null, where they
+/// still fit. <paramref name="Ip"/> and <paramref name="Ipv6"/> are ADDRESS/PREFIX, a route is SUBNET=GATEWAY.
+/// </summary>
+public sealed record PifReconfigureIpParams(
+    string Pif, string? Mode = null, string? Ip = null, string? Gateway = null, IReadOnlyList<string>? Dns = null, string? Domain = null,
+    string? Ipv6Mode = null, string? Ipv6 = null, string? Gateway6 = null, IReadOnlyList<string>? Routes = null);
+
+/// <summary>Parameters of <c>vlan.create</c>.</summary>
+public sealed record VlanCreateParams(string Pif, int Tag, string Network);
+
+/// <summary>Parameters of the methods that take one VLAN, by uuid, device or PIF.TAG.</summary>
+public sealed record VlanParams(string Vlan);
+
+/// <summary>Parameters of <c>bond.create</c>. The first PIF is the primary; property names are XenServer's.</summary>
+public sealed record BondCreateParams(
+    IReadOnlyList<string> Pifs, string Mode, string Network, string? Mac = null, IReadOnlyDictionary<string, string>? Properties = null);
+
+/// <summary>Parameters of the methods that take one bond, by uuid or device.</summary>
+public sealed record BondParams(string Bond);
+
+/// <summary>Parameters of <c>bond.set-mode</c>.</summary>
+public sealed record BondSetModeParams(string Bond, string Mode, IReadOnlyDictionary<string, string>? Properties = null);
+
 /// <summary>Parameters of <c>vif.plug</c>. <paramref name="Mac"/> is the guest's address, not the one dom0 sees on the device.</summary>
 public sealed record VifPlugParams(string Device, string Network, string? Mac = null);
+
+/// <summary>
+/// Parameters of <c>vif.set</c>. Frames with one of the tags belong to the Network of the VLAN with that tag on the uplink of the VIF's
+/// Network; an empty list ends that.
+/// </summary>
+public sealed record VifSetParams(string Vif, IReadOnlyList<int> Trunks);
 
 /// <summary>Parameters of <c>vif.move</c>.</summary>
 public sealed record VifMoveParams(string Vif, string Network);
@@ -28,6 +58,15 @@ public sealed record VifParams(string Vif);
 
 /// <summary>Parameters of <c>fdb.list</c>; without a Network, all of them.</summary>
 public sealed record FdbListParams(string? Network = null);
+
+/// <summary>Parameters of <c>plan</c>: a document of the whole desired state, as text; without it, the state wanted now.</summary>
+public sealed record PlanParams(string? Document = null);
+
+/// <summary>
+/// Parameters of <c>state.apply</c>. The document is text, so that refusals can name its lines. With
+/// <paramref name="ConfirmSeconds"/> everything is rolled back after that time unless <c>state.confirm</c> is called.
+/// </summary>
+public sealed record StateApplyParams(string Document, int? ConfirmSeconds = null);
 
 /// <summary>For methods that take or return nothing.</summary>
 public sealed record Empty;
@@ -42,13 +81,14 @@ public sealed record NetworkInfo(
     bool BridgeAdopted,       // the bridge was there before us and will be left there
     IReadOnlyList<string> Bypassed,  // what frames on the fast path would not meet (nft chains, tc filters, ...)
     PifInfo? Pif,
-    IReadOnlyList<VifInfo> Vifs);
+    IReadOnlyList<VifInfo> Vifs,
+    VlanInfo? Vlan = null);   // the uplink, where it is a VLAN of a PIF
 
 /// <summary>Where a port's frames go and in which mode, and why.</summary>
 public sealed record PortPathInfo(
     string Path,              // afxdp | redirect | bridge
     string Reason,            // why that path, one sentence
-    string? Xdp,              // native | generic; null: no XDP attached
+    string? Xdp,              // native | generic; null: no XDP in use; redirect then works at tc ingress alone
     string? Umem,             // zero-copy | copy; null: no AF_XDP socket
     int Queues);              // AF_XDP queues bound
 
@@ -67,14 +107,71 @@ public sealed record PortCountersInfo(
 public sealed record PifInfo(
     Guid Uuid, string Device, int? Ifindex, string? Network, string Mac, string? PermanentMac, string? BusPath, string? Driver,
     int Mtu, bool Carrier, long? SpeedMbps,
-    string State,             // forwarding | learning | listening | blocking | disabled | no-carrier | down | unplugged | missing
+    string State,             // forwarding | learning | listening | blocking | disabled | no-carrier | down | unplugged | bonded | missing
+    PortPathInfo? Path, PortCountersInfo? Counters,
+    PifAbilitiesInfo? Abilities = null,
+    string? Bond = null,      // the bond it is a member of
+    IReadOnlyList<string>? Vlans = null)     // devices of the VLANs it carries; null: none
+{
+    /// <summary>What was asked for by <c>pif.reconfigure-ip</c>; null: nothing is managed.</summary>
+    public PifIpInfo? Ip { get; init; }
+
+    /// <summary>This host's addresses in force, "ADDRESS/PREFIX dev DEVICE": on the bridge of the Network, or on the device.</summary>
+    public IReadOnlyList<string> Addresses { get; init; } = [];
+}
+
+/// <summary>A PIF's IP configuration as it was asked for.</summary>
+public sealed record PifIpInfo(
+    string Ipv4Mode,          // none | static | dhcp
+    string? Ipv4, string? Ipv4Gateway,
+    string Ipv6Mode,          // none | static | autoconf | dhcp
+    string? Ipv6, string? Ipv6Gateway,
+    IReadOnlyList<string> Dns, string? Domain, IReadOnlyList<string> Routes);
+
+/// <summary>What a card and its driver can do.</summary>
+public sealed record PifAbilitiesInfo(
+    int RxQueues, int TxQueues,
+    int Promiscuity,          // how many users want it promiscuous
+    IReadOnlyList<string>? Xdp,              // basic, redirect, transmit, zero-copy, ...; null: the kernel does not say (< 6.3)
+    int? ZeroCopySegmentsMax,                // buffers of one frame in zero-copy mode; null: no zero-copy
+    IReadOnlyList<string> Xsk);              // transmit-checksum, transmit-timestamp, launch-time
+
+/// <summary>A VLAN: the uplink of a Network whose frames carry a tag on the PIF.</summary>
+public sealed record VlanInfo(
+    Guid Uuid, string Device, int? Ifindex, string Pif, int Tag, string Network, int Mtu, bool Carrier,
+    string State,             // as PifInfo.State
     PortPathInfo? Path, PortCountersInfo? Counters);
+
+/// <summary>A bond: several PIFs as one.</summary>
+public sealed record BondInfo(
+    Guid Uuid, string Device, int? Ifindex,
+    string Mode,              // active-backup | balance-slb | lacp
+    string? Network, string Mac,
+    IReadOnlyDictionary<string, string> Properties,     // XenServer's names: miimon, updelay, ...
+    string State,             // as PifInfo.State
+    IReadOnlyList<BondMemberInfo> Members,
+    string? LacpPartner,      // MAC of the partner; null: not lacp, or nobody answers
+    IReadOnlyDictionary<string, long>? Counters = null);    // balance-slb: what became of frames, by name; null: not in force
+
+/// <summary>A member of a bond.</summary>
+public sealed record BondMemberInfo(
+    string Device, bool Primary,
+    string State,             // active | backup | going-down | down | coming-up | missing
+    bool Carrier, long? SpeedMbps, long LinkFailures,
+    BondShareInfo? Share = null);       // balance-slb; null: not in force
+
+/// <summary>
+/// What a member of a balance-slb bond carries: so many of all buckets of source addresses leave by it, and that is what these carried
+/// lately, in bytes, halved at every look at the load.
+/// </summary>
+public sealed record BondShareInfo(int Buckets, int BucketsTotal, long LoadBytes);
 
 /// <summary>A guest's interface as dom0 sees it.</summary>
 public sealed record VifInfo(
     Guid Uuid, string Device, int? Ifindex, string Network, string? Mac, int Mtu, bool Carrier,
     string State,             // as PifInfo.State
-    PortPathInfo? Path, PortCountersInfo? Counters);
+    PortPathInfo? Path, PortCountersInfo? Counters,
+    IReadOnlyList<int>? Trunks = null);      // tags that belong to VLANs' Networks; null: none
 
 /// <summary>One row of the kernel's forwarding database.</summary>
 public sealed record FdbEntryInfo(
@@ -94,7 +191,8 @@ public sealed record ForwarderInfo(
 
 /// <summary>Everything <c>xfp show</c> draws.</summary>
 public sealed record ShowInfo(string Version, string Kernel, string Instance, ForwarderInfo Forwarder, IReadOnlyList<NetworkInfo> Networks,
-    IReadOnlyList<PifInfo> UnattachedPifs, long MonotonicNs);
+    IReadOnlyList<PifInfo> UnattachedPifs, long MonotonicNs,
+    PendingInfo? Pending = null);   // null: nothing waits for a confirmation
 
 /// <summary>Counters of the whole data path.</summary>
 public sealed record StatsInfo(long MonotonicNs, ForwarderInfo Forwarder, IReadOnlyDictionary<string, long> Loop, IReadOnlyList<PortStatsInfo> Ports,
@@ -104,7 +202,24 @@ public sealed record StatsInfo(long MonotonicNs, ForwarderInfo Forwarder, IReadO
 public sealed record PortStatsInfo(string Device, string Network, string Path, PortCountersInfo Counters);
 
 /// <summary>What <c>plan</c> would do now, in order; empty when the machine is as it should be.</summary>
-public sealed record PlanInfo(IReadOnlyList<string> Actions);
+public sealed record PlanInfo(
+    IReadOnlyList<string> Actions,
+    IReadOnlyList<string>? Changes = null);    // of a document: the objects that come, change and go
+
+/// <summary>The whole desired state as a document: JSON text for people, which <c>state.apply</c> takes.</summary>
+public sealed record StateExportInfo(string Document);
+
+/// <summary>A change that is rolled back unless it is confirmed.</summary>
+public sealed record PendingInfo(int SecondsLeft);
+
+/// <summary>What <c>state.apply</c> did; nothing if everything was as the document wants it.</summary>
+public sealed record StateApplyInfo(
+    IReadOnlyList<string> Changes,    // objects that came, changed and went
+    IReadOnlyList<string> Actions,    // what was done to the machine for it
+    PendingInfo? Pending);            // what still waits for a confirmation
+
+/// <summary>What <c>state.rollback</c> did: objects that came, changed and went.</summary>
+public sealed record StateRollbackInfo(IReadOnlyList<string> Changes);
 
 /// <summary>One row of <c>doctor</c>.</summary>
 public sealed record DoctorCheckInfo(
@@ -136,15 +251,28 @@ public sealed record ErrorData(string? Object, string Reason);
 [JsonSerializable(typeof(NetworkSetParams))]
 [JsonSerializable(typeof(NetworkParams))]
 [JsonSerializable(typeof(PifParams))]
+[JsonSerializable(typeof(VlanCreateParams))]
+[JsonSerializable(typeof(VlanParams))]
+[JsonSerializable(typeof(BondCreateParams))]
+[JsonSerializable(typeof(BondParams))]
+[JsonSerializable(typeof(BondSetModeParams))]
+[JsonSerializable(typeof(PifReconfigureIpParams))]
 [JsonSerializable(typeof(VifPlugParams))]
+[JsonSerializable(typeof(VifSetParams))]
 [JsonSerializable(typeof(VifMoveParams))]
 [JsonSerializable(typeof(VifParams))]
 [JsonSerializable(typeof(FdbListParams))]
+[JsonSerializable(typeof(PlanParams))]
+[JsonSerializable(typeof(StateApplyParams))]
 [JsonSerializable(typeof(Empty))]
 [JsonSerializable(typeof(NetworkInfo))]
 [JsonSerializable(typeof(IReadOnlyList<NetworkInfo>))]
 [JsonSerializable(typeof(PifInfo))]
 [JsonSerializable(typeof(IReadOnlyList<PifInfo>))]
+[JsonSerializable(typeof(VlanInfo))]
+[JsonSerializable(typeof(IReadOnlyList<VlanInfo>))]
+[JsonSerializable(typeof(BondInfo))]
+[JsonSerializable(typeof(IReadOnlyList<BondInfo>))]
 [JsonSerializable(typeof(VifInfo))]
 [JsonSerializable(typeof(IReadOnlyList<VifInfo>))]
 [JsonSerializable(typeof(IReadOnlyList<FdbEntryInfo>))]
@@ -152,6 +280,9 @@ public sealed record ErrorData(string? Object, string Reason);
 [JsonSerializable(typeof(ShowInfo))]
 [JsonSerializable(typeof(StatsInfo))]
 [JsonSerializable(typeof(PlanInfo))]
+[JsonSerializable(typeof(StateExportInfo))]
+[JsonSerializable(typeof(StateApplyInfo))]
+[JsonSerializable(typeof(StateRollbackInfo))]
 [JsonSerializable(typeof(DoctorInfo))]
 [JsonSerializable(typeof(IReadOnlyList<BridgeInfo>))]
 [JsonSerializable(typeof(EventInfo))]

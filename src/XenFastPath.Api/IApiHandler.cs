@@ -24,11 +24,24 @@ public interface IApiHandler
     ValueTask<Empty> PifForget(PifParams parameters, CancellationToken cancellationToken);
     ValueTask<PifInfo> PifPlug(PifParams parameters, CancellationToken cancellationToken);
     ValueTask<PifInfo> PifUnplug(PifParams parameters, CancellationToken cancellationToken);
+    ValueTask<PifInfo> PifReconfigureIp(PifReconfigureIpParams parameters, CancellationToken cancellationToken);
+
+    ValueTask<VlanInfo> VlanCreate(VlanCreateParams parameters, CancellationToken cancellationToken);
+    ValueTask<IReadOnlyList<VlanInfo>> VlanList(Empty parameters, CancellationToken cancellationToken);
+    ValueTask<VlanInfo> VlanShow(VlanParams parameters, CancellationToken cancellationToken);
+    ValueTask<Empty> VlanDestroy(VlanParams parameters, CancellationToken cancellationToken);
+
+    ValueTask<BondInfo> BondCreate(BondCreateParams parameters, CancellationToken cancellationToken);
+    ValueTask<IReadOnlyList<BondInfo>> BondList(Empty parameters, CancellationToken cancellationToken);
+    ValueTask<BondInfo> BondShow(BondParams parameters, CancellationToken cancellationToken);
+    ValueTask<BondInfo> BondSetMode(BondSetModeParams parameters, CancellationToken cancellationToken);
+    ValueTask<Empty> BondDestroy(BondParams parameters, CancellationToken cancellationToken);
 
     ValueTask<VifInfo> VifPlug(VifPlugParams parameters, CancellationToken cancellationToken);
     ValueTask<Empty> VifUnplug(VifParams parameters, CancellationToken cancellationToken);
     ValueTask<IReadOnlyList<VifInfo>> VifList(Empty parameters, CancellationToken cancellationToken);
     ValueTask<VifInfo> VifShow(VifParams parameters, CancellationToken cancellationToken);
+    ValueTask<VifInfo> VifSet(VifSetParams parameters, CancellationToken cancellationToken);
     ValueTask<VifInfo> VifMove(VifMoveParams parameters, CancellationToken cancellationToken);
 
     ValueTask<IReadOnlyList<FdbEntryInfo>> FdbList(FdbListParams parameters, CancellationToken cancellationToken);
@@ -38,7 +51,11 @@ public interface IApiHandler
 
     ValueTask<StatsInfo> Stats(Empty parameters, CancellationToken cancellationToken);
     ValueTask<ShowInfo> Show(Empty parameters, CancellationToken cancellationToken);
-    ValueTask<PlanInfo> Plan(Empty parameters, CancellationToken cancellationToken);
+    ValueTask<PlanInfo> Plan(PlanParams parameters, CancellationToken cancellationToken);
+    ValueTask<StateExportInfo> StateExport(Empty parameters, CancellationToken cancellationToken);
+    ValueTask<StateApplyInfo> StateApply(StateApplyParams parameters, CancellationToken cancellationToken);
+    ValueTask<Empty> StateConfirm(Empty parameters, CancellationToken cancellationToken);
+    ValueTask<StateRollbackInfo> StateRollback(Empty parameters, CancellationToken cancellationToken);
     ValueTask<DoctorInfo> Doctor(Empty parameters, CancellationToken cancellationToken);
     ValueTask<IReadOnlyList<BridgeInfo>> BridgeList(Empty parameters, CancellationToken cancellationToken);
 }

@@ -75,6 +75,10 @@ internal static class App
         {
             return await FailAsync(terminal, ExitStatus.Refused, Words.Printable(e.Message));
         }
+        catch (UnreadableException e)
+        {
+            return await FailAsync(terminal, ExitStatus.Refused, Words.Printable(e.Message));
+        }
         catch (DaemonUnreachableException e)
         {
             return await FailAsync(terminal, ExitStatus.Unreachable, $"{Words.Printable(e.Message)}\n{Remedy(e)}");

@@ -26,11 +26,17 @@ internal static class CommandTree
             version,
             NetworkCommands.Build(session),
             PifCommands.Build(session),
+            VlanCommands.Build(session),
+            BondCommands.Build(session),
             VifCommands.Build(session),
             StateCommands.Show(session),
             StateCommands.Fdb(session),
             StatsCommand.Build(session),
-            StateCommands.Plan(session),
+            DeclareCommands.Plan(session),
+            DeclareCommands.Apply(session),
+            DeclareCommands.Confirm(session),
+            DeclareCommands.Rollback(session),
+            DeclareCommands.Export(session),
             StateCommands.Doctor(session),
             EventsCommand.Build(session),
             BrctlCommand.Build(session),
@@ -66,18 +72,20 @@ internal static class CommandTree
         CompletionSources = { context => session.Labels(context.ParseResult) },
     };
 
-    public static Option<int?> MtuOption() => new("--mtu")
+    public static Option<int?> MtuOption() => WholeNumber("--mtu", "N", "largest packet in bytes, without the Ethernet header");
+
+    public static Option<int?> WholeNumber(string name, string value, string description) => new(name)
     {
-        Description = "largest packet in bytes, without the Ethernet header",
-        HelpName = "N",
+        Description = description,
+        HelpName = value,
         CustomParser = parsed =>
         {
             string text = parsed.Tokens[0].Value;
-            if (int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int mtu))
+            if (int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int number))
             {
-                return mtu;
+                return number;
             }
-            parsed.AddError($"--mtu takes a whole number, not '{text}'");
+            parsed.AddError($"{name} takes a whole number, not '{text}'");
             return null;
         },
     };

@@ -15,6 +15,7 @@ internal static class HelpText
           xfp show                                   see what is connected, which path it takes, and how fast
           xfp network set LAN --datapath afxdp       choose the path instead of leaving it to 'auto'
           xfp --json fdb list --network LAN          the MAC addresses of a Network, for a program
+          xfp apply host.json --confirm 60           make the host as a file says; undone if not confirmed
           xfp doctor                                 what this kernel lacks, and what to do about it
 
         Exit status: 0 done, 1 refused (the reason is on stderr), 2 usage, 3 daemon not reachable.

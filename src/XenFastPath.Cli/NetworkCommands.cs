@@ -52,7 +52,7 @@ internal static class NetworkCommands
             foreach (NetworkInfo network in networks)
             {
                 table.Add(network.Label, network.Bridge, Cell.State(network.State), Words.Number(network.Mtu),
-                    network.Datapath, network.Path, network.Pif?.Device, Words.Number(network.Vifs.Count),
+                    network.Datapath, network.Path, network.Pif?.Device ?? network.Vlan?.Device, Words.Number(network.Vifs.Count),
                     new Cell($"{network.Uuid}", Ink.Dim));
             }
             table.Write(session.Terminal);
@@ -130,6 +130,7 @@ internal static class NetworkCommands
         facts.Add("path", network.Path);
         facts.Add("path-reason", network.PathReason);
         facts.Add("pif", network.Pif?.Device);
+        facts.Add("vlan", network.Vlan is { } vlan ? $"{vlan.Device} (tag {vlan.Tag} of {vlan.Pif})" : null);
         facts.Add("vifs", network.Vifs.Count > 0 ? string.Join(' ', network.Vifs.Select(vif => vif.Device)) : null);
         foreach (string filter in network.Bypassed)
         {

@@ -5,14 +5,14 @@ namespace XenFastPath.Cli;
 
 internal static class PortText
 {
-    /// <summary>"afxdp native/copy ×2", or "bridge".</summary>
+    /// <summary>"afxdp native/copy ×2", "redirect native/tc" or "bridge".</summary>
     public static string Path(PortPathInfo? path, Terminal terminal)
     {
         if (path is null)
         {
             return Words.None;
         }
-        string mode = string.Join('/', new[] { path.Xdp, path.Umem }.OfType<string>());
+        string mode = string.Join('/', new[] { path.Xdp, path.Umem, path.Path == "redirect" ? "tc" : null }.OfType<string>());
         string queues = path.Queues > 0 ? $" {(terminal.IsUnicode ? '×' : 'x')}{path.Queues}" : "";
         return mode.Length > 0 ? $"{path.Path} {mode}{queues}" : path.Path + queues;
     }

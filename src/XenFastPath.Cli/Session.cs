@@ -79,6 +79,10 @@ internal sealed class Session(Terminal terminal)
 
     public IEnumerable<string> Pifs(ParseResult parsed) => Ask(parsed, ApiMethods.PifList, pif => pif.Device);
 
+    public IEnumerable<string> Vlans(ParseResult parsed) => Ask(parsed, ApiMethods.VlanList, vlan => vlan.Device);
+
+    public IEnumerable<string> Bonds(ParseResult parsed) => Ask(parsed, ApiMethods.BondList, bond => bond.Device);
+
     public IEnumerable<string> Vifs(ParseResult parsed) => Ask(parsed, ApiMethods.VifList, vif => vif.Device);
 
     private IEnumerable<string> Ask<TResult>(

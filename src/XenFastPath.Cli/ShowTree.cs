@@ -19,6 +19,10 @@ internal sealed class ShowTree(ShowInfo now, ShowInfo? before, Terminal terminal
         string counted = before is null ? "in, out: frames since plugged" : "in, out: frames per second";
         terminal.Out.WriteLine($"xenfastpathd {now.Version}, kernel {now.Kernel}, instance {now.Instance} ({counted})");
         WriteForwarder(now.Forwarder);
+        if (now.Pending is { } pending)
+        {
+            terminal.Out.WriteLine(Warning($"an apply is rolled back in {pending.SecondsLeft} s; xfp confirm keeps it"));
+        }
         foreach (NetworkInfo network in now.Networks)
         {
             Add(network);
@@ -88,7 +92,8 @@ internal sealed class ShowTree(ShowInfo now, ShowInfo? before, Terminal terminal
             _table.AddNote(Warning($"the fast path bypasses {filter}"));
         }
         IEnumerable<Port> pifs = network.Pif is { } pif ? [Port.Of(pif)] : [];
-        AddPorts([.. pifs, .. network.Vifs.Select(Port.Of)], network.Path);
+        IEnumerable<Port> vlans = network.Vlan is { } vlan ? [Port.Of(vlan)] : [];
+        AddPorts([.. pifs, .. vlans, .. network.Vifs.Select(Port.Of)], network.Path);
     }
 
     private string Warning(string text) => "  " + terminal.Paint($"! {Words.Printable(text)}", Ink.Yellow);
@@ -140,12 +145,15 @@ internal sealed class ShowTree(ShowInfo now, ShowInfo? before, Terminal terminal
     private static IEnumerable<Port> Ports(ShowInfo? show) => show is null ? [] :
     [
         .. show.Networks.SelectMany(n => n.Vifs).Select(Port.Of),
+        .. show.Networks.Select(n => n.Vlan).OfType<VlanInfo>().Select(Port.Of),
         .. show.Networks.Select(n => n.Pif).OfType<PifInfo>().Concat(show.UnattachedPifs).Select(Port.Of),
     ];
 
     private sealed record Port(string Kind, string Device, string State, PortPathInfo? Path, PortCountersInfo? Counters)
     {
         public static Port Of(PifInfo pif) => new("PIF", pif.Device, pif.State, pif.Path, pif.Counters);
+
+        public static Port Of(VlanInfo vlan) => new("VLAN", vlan.Device, vlan.State, vlan.Path, vlan.Counters);
 
         public static Port Of(VifInfo vif) => new("VIF", vif.Device, vif.State, vif.Path, vif.Counters);
     }

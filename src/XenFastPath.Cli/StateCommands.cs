@@ -1,4 +1,4 @@
-// Commands that look: show, fdb, plan, doctor.
+// Commands that look: show, fdb, doctor.
 using System.CommandLine;
 using XenFastPath.Api;
 
@@ -57,19 +57,6 @@ internal static class StateCommands
         session.Bind(sync, ApiMethods.FdbSync, done =>
             session.Terminal.Out.WriteLine($"{done.Entries} entries, {done.FastPathEntries} of them on the fast path"));
         return new Command("fdb", "The forwarding database: which MAC address is behind which port.") { list, sync };
-    }
-
-    public static Command Plan(Session session)
-    {
-        var command = new Command("plan", "Print what the daemon would change to make the machine as it should be.");
-        session.Bind(command, ApiMethods.Plan, plan =>
-        {
-            foreach (string action in plan.Actions.DefaultIfEmpty("nothing to do"))
-            {
-                session.Terminal.Out.WriteLine(Words.Printable(action));
-            }
-        });
-        return command;
     }
 
     public static Command Doctor(Session session)

@@ -33,6 +33,9 @@ internal sealed class Terminal(TextWriter output, TextWriter error)
     /// <summary>Lines that fit the screen, now.</summary>
     public Func<int> Height { get; init; } = static () => int.MaxValue;
 
+    /// <summary>Standard input, for commands that read a file named "-".</summary>
+    public Func<Stream> OpenInput { get; init; } = Console.OpenStandardInput;
+
     /// <summary>How long a shell that completes a word is kept waiting for the daemon.</summary>
     public TimeSpan Patience { get; init; } = TimeSpan.FromMilliseconds(300);
 

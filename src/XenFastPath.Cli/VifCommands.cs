@@ -1,5 +1,6 @@
 // xfp vif: guests' interfaces.
 using System.CommandLine;
+using System.Globalization;
 using XenFastPath.Api;
 
 namespace XenFastPath.Cli;
@@ -12,6 +13,7 @@ internal static class VifCommands
         Unplug(session),
         List(session),
         Show(session),
+        Set(session),
         Move(session),
     };
 
@@ -68,6 +70,39 @@ internal static class VifCommands
         return command;
     }
 
+    private static Command Set(Session session)
+    {
+        Argument<string> device = Device(session);
+        var trunks = new Option<int[]>("--trunks")
+        {
+            Description = "the guest's 802.1Q tags, each for the Network of that VLAN on the same PIF; or none",
+            HelpName = "TAG,TAG|none",
+            Required = true,
+            CustomParser = result => Tags(result.Tokens[0].Value, result.AddError),
+            CompletionSources = { "none" },
+        };
+        var command = new Command("set", "Change a VIF: make it a trunk, whose guest sends and receives tagged frames.") { device, trunks };
+        session.Bind(command, ApiMethods.VifSet,
+            parsed => new VifSetParams(parsed.GetRequiredValue(device), parsed.GetRequiredValue(trunks)), _ => { });
+        return command;
+    }
+
+    private static int[]? Tags(string text, Action<string> refuse)
+    {
+        if (text == "none")
+            return [];
+        string[] parts = text.Split(',');
+        int[] tags = new int[parts.Length];
+        for (int i = 0; i < parts.Length; i++)
+        {
+            if (int.TryParse(parts[i], NumberStyles.None, CultureInfo.InvariantCulture, out tags[i]))
+                continue;
+            refuse($"'{text}' is no list of tags: numbers separated by commas, or none");
+            return null;
+        }
+        return tags;
+    }
+
     private static Command Move(Session session)
     {
         Argument<string> device = Device(session);
@@ -95,6 +130,7 @@ internal static class VifCommands
         facts.Add("carrier", Words.YesNo(vif.Carrier));
         facts.Add("mtu", Words.Number(vif.Mtu));
         facts.Add("mac", vif.Mac);
+        facts.Add("trunks", vif.Trunks is { } trunks ? string.Join(' ', trunks.Select(t => Words.Number(t))) : null);
         PortText.Describe(vif.Path, vif.Counters, facts, terminal);
         return facts;
     }

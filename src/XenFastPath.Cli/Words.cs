@@ -13,8 +13,8 @@ internal static class Words
 
     public static Ink InkOf(string state) => state switch
     {
-        "up" or "forwarding" or "running" or "ok" => Ink.Green,
-        "learning" or "listening" or "blocking" or "stale" or "warning" => Ink.Yellow,
+        "up" or "forwarding" or "running" or "ok" or "active" => Ink.Green,
+        "learning" or "listening" or "blocking" or "stale" or "warning" or "going-down" or "coming-up" => Ink.Yellow,
         "down" or "missing" or "no-carrier" or "disabled" => Ink.Red,
         _ => Ink.Plain,
     };

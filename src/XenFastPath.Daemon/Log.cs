@@ -1,12 +1,19 @@
 // One line each, to stderr: what was done and why. Under systemd the line carries its priority.
 using System.Globalization;
+using System.Text;
 
 namespace XenFastPath.Daemon;
 
-/// <summary>The daemon's log.</summary>
+/// <summary>The daemon's log. Any thread.</summary>
 internal static class Log
 {
+    /// <summary>Lines of a plan that wait together are written at the latest when they are so many characters.</summary>
+    private const int WaitingCharsMax = 32 << 10;
+
     private static readonly bool s_isJournal = Environment.GetEnvironmentVariable("JOURNAL_STREAM") is not null;
+    private static readonly Lock s_lock = new();
+    private static readonly StringBuilder s_waiting = new();
+    private static int s_batches;
 
     public static void Info(string line) => Write("<6>", line);
 
@@ -14,11 +21,41 @@ internal static class Log
 
     public static void Error(string line) => Write("<3>", line);
 
+    /// <summary>Until the result is disposed lines are written many at a time: a plan may have tens of thousands of steps.</summary>
+    public static IDisposable Batch()
+    {
+        lock (s_lock)
+            s_batches++;
+        return new Open();
+    }
+
     private static void Write(string priority, string line)
     {
-        string text = line.ReplaceLineEndings(" ");
-        Console.Error.WriteLine(s_isJournal
-            ? priority + text
-            : DateTime.Now.ToString("HH:mm:ss.fff ", CultureInfo.InvariantCulture) + text);
+        string text = line.ReplaceLineEndings(" "), stamp = s_isJournal ? priority : DateTime.Now.ToString("HH:mm:ss.fff ", CultureInfo.InvariantCulture);
+        lock (s_lock)
+        {
+            s_waiting.Append(stamp).Append(text).Append('\n');
+            if (s_batches == 0 || s_waiting.Length >= WaitingCharsMax)
+                Flush();
+        }
+    }
+
+    private static void Flush()
+    {
+        if (s_waiting.Length > 0)
+            Console.Error.Write(s_waiting.ToString());
+        s_waiting.Clear();
+    }
+
+    private sealed class Open : IDisposable
+    {
+        public void Dispose()
+        {
+            lock (s_lock)
+            {
+                if (--s_batches == 0)
+                    Flush();
+            }
+        }
     }
 }

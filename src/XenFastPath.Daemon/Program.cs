@@ -6,6 +6,7 @@ using Tmds.Linux;
 using XenFastPath.Api;
 using XenFastPath.Daemon.Control;
 using XenFastPath.Daemon.FastPath;
+using XenFastPath.Daemon.Host;
 using XenFastPath.Interop;
 using XenFastPath.Model;
 using XenFastPath.Netlink;
@@ -17,11 +18,12 @@ namespace XenFastPath.Daemon;
 internal static class Program
 {
     private const string Usage = """
-        usage: xenfastpathd [--state-dir DIR] [--run-dir DIR] [--bpffs DIR] [--forwarder FILE]
+        usage: xenfastpathd [--rollback] [--state-dir DIR] [--run-dir DIR] [--bpffs DIR] [--forwarder FILE]
 
         The control process of XenFastPath. It makes the networks that its state file names, and starts a forwarder
         if none serves its run-dir. Talk to it with xfp.
-          --state-dir DIR   holds state.json (default /var/lib/xenfastpath)
+          --rollback        only undo an apply that waits for its confirmation, where no daemon serves the run-dir
+          --state-dir DIR   holds state.json and rollback.json (default /var/lib/xenfastpath)
           --run-dir DIR     holds xenfastpath.sock and forwarder.sock (default /run/xenfastpath)
           --bpffs DIR       BPF file system for pins (default /sys/fs/bpf)
           --forwarder FILE  the forwarder's program (default: xenfastpath-forwarder beside this one)
@@ -33,7 +35,6 @@ internal static class Program
     public static string Version { get; } =
         typeof(Program).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion.Split('+')[0] ?? "unknown";
 
-    private sealed record Options(string StateDir, string RunDir, string Bpffs, string? Forwarder);
 
     private static async Task<int> Main(string[] args)
     {
@@ -43,7 +44,7 @@ internal static class Program
             return 0;
         }
 
-        if (Parse(args, out string? problem) is not { } options)
+        if (Options.Parse(args, out string? problem) is not { } options)
         {
             await Console.Error.WriteLineAsync(problem is null ? Usage : $"xenfastpathd: {problem}\n{Usage}");
             return problem is null ? 0 : 2;
@@ -51,8 +52,17 @@ internal static class Program
 
         try
         {
-            await Serve(options);
-            return 0;
+            switch (options.Mode)
+            {
+                case Mode.Guard:
+                    return Guard.Run(options, () => RollBack(options));
+                case Mode.RollBack:
+                    return RollBack(options) ? 0
+                        : throw new IOException($"{Options.LockOf(options.RunDir)} is locked: a daemon serves this run-dir; use xfp rollback");
+                default:
+                    await Serve(options);
+                    return 0;
+            }
         }
         catch (Exception e) when (e is FastPathException or StateFileException or SystemCallException or NetlinkException
             or IOException or UnauthorizedAccessException)
@@ -67,15 +77,11 @@ internal static class Program
         using ManualResetEventSlim stop = new();
         using PosixSignalRegistration onTerm = PosixSignalRegistration.Create(PosixSignal.SIGTERM, c => Stop(c, stop));
         using PosixSignalRegistration onInt = PosixSignalRegistration.Create(PosixSignal.SIGINT, c => Stop(c, stop));
-        Directory.CreateDirectory(options.RunDir);
-        using FileStream _ = LockRunDir(options.RunDir);
-        using Rtnl rtnl = new();
-        using GenericNetlink generic = new();
-        using NftablesClient nftables = new();
-        using FastPathManager fastPath = new(options.Bpffs, options.RunDir, options.Forwarder, rtnl);
-        Observer observer = new(rtnl, generic, new Bypass(rtnl, nftables, ForeignPrograms.On), fastPath, NetworkNamespace.Inode);
-        using Controller controller = new(new StateFile(options.StateDir, SyncDirectory), rtnl, generic, fastPath, observer, new EventHub());
-        using LinkWatch watch = new(controller.Poke);
+        using FileStream _ = TryLock(options.RunDir)
+            ?? throw new IOException($"{Options.LockOf(options.RunDir)} is locked: another xenfastpathd serves this run-dir");
+        using Engine engine = new(options);
+        Controller controller = engine.Controller;
+        using LinkWatch watch = new(engine.Generic, controller.Poke);
         controller.Start();
         watch.Start();
         int? gid = GroupId(Group);
@@ -89,7 +95,8 @@ internal static class Program
             Log.Info("xenfastpathd: stopping; networks and forwarder stay as they are");
         }
 
-        if (controller.State.Networks.IsEmpty && fastPath.Ports.Count == 0)
+        FastPathManager fastPath = controller.FastPath;
+        if (controller.State.Networks.IsEmpty && controller.SecondsLeft is null && fastPath.Ports.Count == 0 && fastPath.Slb.Bonds.Count == 0)
         {
             Log.Info("xenfastpathd: no network is left; taking the forwarder and the pins away");
             fastPath.Withdraw();
@@ -102,50 +109,37 @@ internal static class Program
         stop.Set();
     }
 
-    /// <summary>Two daemons on one run-dir would undo each other's work.</summary>
-    private static FileStream LockRunDir(string runDir)
+    /// <summary>Undoes what waits for its confirmation, without serving anybody; returns false if a daemon serves the run-dir.</summary>
+    private static bool RollBack(Options options)
     {
-        string path = Path.Combine(runDir, "xenfastpathd.lock");
+        using FileStream? locked = TryLock(options.RunDir);
+        if (locked is null)
+            return false;
+        if (new RollbackFile(options.StateDir, SyncDirectory).Load() is null)
+        {
+            Log.Info("rollback: nothing waits for a confirmation");
+            return true;
+        }
+
+        using Engine engine = new(options);
+        engine.Controller.Converge(mustRollBack: true);
+        if (engine.Controller.SecondsLeft is not null)
+            throw new IOException($"{options.StateDir}: the rollback is in force, but not on the disk; the log says why");
+        return true;
+    }
+
+    /// <summary>Two daemons on one run-dir would undo each other's work. Null if another has it.</summary>
+    private static FileStream? TryLock(string runDir)
+    {
+        Directory.CreateDirectory(runDir);
         try
         {
-            return new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+            return new FileStream(Options.LockOf(runDir), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
         }
         catch (IOException e) when (e.HResult == Errno.EAGAIN)     // what flock(2) said
         {
-            throw new IOException($"{path} is locked: another xenfastpathd serves this run-dir");
+            return null;
         }
-    }
-
-    private static Options? Parse(string[] args, out string? problem)
-    {
-        Options options = new("/var/lib/xenfastpath", "/run/xenfastpath", "/sys/fs/bpf", null);
-        problem = null;
-        for (int i = 0; i < args.Length; i += 2)
-        {
-            if (args[i] is "--help" or "-h")
-                return null;
-            string? value = i + 1 < args.Length && args[i + 1].Length > 0 ? Path.GetFullPath(args[i + 1]) : null;
-            switch (args[i])
-            {
-                case "--state-dir" when value is not null:
-                    options = options with { StateDir = value };
-                    break;
-                case "--run-dir" when value is not null:
-                    options = options with { RunDir = value };
-                    break;
-                case "--bpffs" when value is not null:
-                    options = options with { Bpffs = value };
-                    break;
-                case "--forwarder" when value is not null:
-                    options = options with { Forwarder = value };
-                    break;
-                default:
-                    problem = value is null ? $"{args[i]} needs a value or is unknown" : $"unknown argument {args[i]}";
-                    return null;
-            }
-        }
-
-        return options;
     }
 
     private static int? GroupId(string name)
@@ -177,6 +171,36 @@ internal static class Program
                 close(fd);
             if (error != 0)
                 throw new SystemCallException("fsync " + path, error);
+        }
+    }
+
+    /// <summary>The daemon without its API.</summary>
+    private sealed class Engine : IDisposable
+    {
+        private readonly Rtnl _rtnl = new();
+        private readonly NftablesClient _nftables = new();
+        private readonly FastPathManager _fastPath;
+
+        public Engine(Options options)
+        {
+            _fastPath = new FastPathManager(options.Bpffs, options.RunDir, options.Forwarder, _rtnl);
+            Observer observer = new(_rtnl, Generic, new Bypass(_rtnl, _nftables, ForeignPrograms.On), _fastPath, NetworkNamespace.Inode);
+            Controller = new Controller(new StateFile(options.StateDir, SyncDirectory), new RollbackFile(options.StateDir, SyncDirectory),
+                () => Guard.Start(options), _rtnl, Generic, _fastPath, observer, new EventHub(),
+                poke => new HostServices(new DhcpClients(options.RunDir, options.StateDir, poke, Log.Info), new Resolver(), new DeviceOwners()));
+        }
+
+        public Controller Controller { get; }
+
+        public GenericNetlink Generic { get; } = new();
+
+        public void Dispose()
+        {
+            Controller.Dispose();
+            _fastPath.Dispose();
+            _nftables.Dispose();
+            Generic.Dispose();
+            _rtnl.Dispose();
         }
     }
 }

@@ -19,7 +19,8 @@ public static unsafe class Checksum
     /// <summary>
     /// Is the L4 checksum unfinished? It is if the field equals the folded pseudo-header sum. A complete frame that collides by
     /// chance (1 in 65536) loses nothing: finishing it computes the value it has (were it not for bytes other than zero behind
-    /// the datagram; the sum runs to the end of the frame, as skb_checksum_help's does). Anything that is not a whole,
+    /// the datagram; the sum runs to the end of the frame, as skb_checksum_help's does). A tunnel's whole outer checksum that
+    /// collides does lose: the unfinished one inside it stays so, and nothing in the frame tells. Anything that is not a whole,
     /// unfragmented TCP or UDP datagram in IPv4, or directly in IPv6, is left alone.
     /// </summary>
     /// <param name="frame">An untagged Ethernet frame of <paramref name="length"/> bytes, at least 14.</param>

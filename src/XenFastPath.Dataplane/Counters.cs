@@ -22,6 +22,7 @@ public enum PortCounter
     DropOversize,           // longer than the output's MTU allows
     DropTxFull,             // the output holds all the frames it may
     DropStale,              // waited in the RX ring while the forwarder was stopped
+    DropNoVlan,             // came by a trunk with a tag that no VLAN of ours has (any more)
     TxRevoked,              // waited in the TX ring too long; taken back before the kernel saw it
     TxDroppedByDevice,      // the kernel took the frame and dropped it (EBUSY)
     TxAgain,                // kicks that left frames behind: budget, full device queue, full completion ring

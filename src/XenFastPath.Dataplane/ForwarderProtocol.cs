@@ -25,11 +25,24 @@ public enum ForwarderVerb : uint
     /// <summary>The fd of a MAC table and its size; done when the loop reads no other.</summary>
     SetTable,
 
-    /// <summary>Open the port's sockets and serve them; done when frames may be redirected to them.</summary>
+    /// <summary>
+    /// Open the port's sockets and serve them; done when frames may be redirected to them. With a Trunk: a VLAN's port, which uses
+    /// the sockets of that port.
+    /// </summary>
     AddPort,
 
-    /// <summary>Stop serving a port and close its sockets; the caller has seen to it that nothing is redirected to it.</summary>
+    /// <summary>
+    /// Stop serving a port and close its sockets; the caller has seen to it that nothing is redirected to it. A trunk takes its
+    /// VLANs along.
+    /// </summary>
     RemovePort,
+
+    /// <summary>
+    /// Takes a bond's port in or changes it: the ports in Members, which are served, bring its frames; Count of them, of which the first
+    /// Usable may transmit, chosen by Policy; with a descriptor, the map xfp_slb_bonds, by the table of its element SlbIndex. Goes with
+    /// RemovePort, its VLANs along, its members not.
+    /// </summary>
+    SetBond,
 
     /// <summary>Done when every frame that was in an RX ring when the request was read has left the loop.</summary>
     Barrier,
@@ -55,14 +68,17 @@ public enum ForwarderPortFlags : uint
 
     /// <summary>Request: a physical port; it gets the larger quota.</summary>
     IsPhysical = 4,
+
+    /// <summary>Reply: the port is a bond's.</summary>
+    IsBond = 8,
 }
 
 /// <summary>One message, either way. What a verb does not need is 0.</summary>
 [StructLayout(LayoutKind.Sequential)]
-public struct ForwarderMessage
+public unsafe struct ForwarderMessage
 {
     /// <summary>Raised when the meaning of a field, of an <see cref="XskStep"/> or of a <see cref="PortCounter"/> changes.</summary>
-    public const uint CurrentProtocol = 2;
+    public const uint CurrentProtocol = 4;
 
     public ForwarderVerb Verb;
     public uint Protocol;
@@ -81,10 +97,25 @@ public struct ForwarderMessage
     public uint QueueCount;
     public uint XskBase;
 
+    /// <summary>A VLAN's port: the port id of its trunk and the VLAN identifier.</summary>
+    public uint Trunk, Tag;
+
+    /// <summary>SetBond: members that may transmit.</summary>
+    public ushort Usable;
+
+    /// <summary>SetBond: how the member is chosen.</summary>
+    public BondPolicy Policy;
+
+    /// <summary>SetBond with a descriptor: element of the map.</summary>
+    public byte SlbIndex;
+
+    /// <summary>SetBond: their port ids, those that may transmit first and in the kernel's order.</summary>
+    public fixed ushort Members[BondOutput.MembersMax];
+
     /// <summary>Hello: pid of the forwarder.</summary>
     public int Pid;
 
-    /// <summary>Hello: PortInfo messages that follow.</summary>
+    /// <summary>Hello: PortInfo messages that follow. SetBond: members.</summary>
     public uint Count;
 
     /// <summary>Hello: kernel id of the xfp_xsks map the forwarder works with; 0 if it has none yet.</summary>

@@ -8,11 +8,13 @@ namespace XenFastPath.Dataplane;
 public static class Layout
 {
     /// <summary>XFP_LAYOUT_VERSION: maps, tables and processes of another version are replaced, never reused.</summary>
-    public const int Version = 1;
+    public const int Version = 3;
 
     public const int PortsMax = 8192;
+    public const int NearIfindexes = 65536;
     public const int XsksMax = 16384;
-    public const int MacsMax = 262144;
+    public const int MacsMax = 1_048_576;
+    public const int VlansMax = 16384;
     public const int WorkersMax = 16;
 
     /// <summary>XFP_C_SLOTS: words in a port's row of the program's counters; at least <see cref="ProgramCounter.Count"/>.</summary>
@@ -48,6 +50,18 @@ public enum PortFlags : ushort
 
     /// <summary>Not on the fast path itself, but others of its Network are.</summary>
     Watch = 0x20,
+
+    /// <summary>Policy: frames with a tag that is not in the map <c>xfp_vlans</c> are dropped at its ingress.</summary>
+    Trunk = 0x40,
+
+    /// <summary>A balance-slb bond or a VLAN on one: our own frames come back by it, which is no sign of a move.</summary>
+    Loops = 0x80,
+
+    /// <summary>Path redirect: <see cref="Ingress"/> and <see cref="Egress"/> are the program's own doing, not the forwarder's.</summary>
+    Redirect = 0x100,
+
+    /// <summary>Its device, or its trunk's, takes XDP frames now and has its slot in the map <c>xfp_devs</c>.</summary>
+    Xmit = 0x200,
 }
 
 /// <summary>struct xfp_port: one element of the map <c>xfp_ports</c>, indexed by port id.</summary>
@@ -63,9 +77,10 @@ public struct PortEntry
     public ushort XskBase;
     public ushort Queues;
     public ushort Worker;
-    public ushort Pad;
+    public ushort Tag;
     public uint Bridge;
-    public uint Pad1;
+    public ushort Trunk;
+    public ushort Bond;
 
     /// <summary>Packs <see cref="Word"/>.</summary>
     public static ulong Pack(uint generation, ushort network, PortFlags flags) => (ulong)generation << 32 | (uint)network << 16 | (ushort)flags;
@@ -75,6 +90,16 @@ public struct PortEntry
 
     /// <summary>The Network in a packed word.</summary>
     public static ushort NetworkOf(ulong word) => (ushort)(word >> 16);
+}
+
+/// <summary>Key of the map <c>xfp_vlans</c>: port id of the trunk (16 bits) &lt;&lt; 16 | VLAN identifier (12 bits).</summary>
+public static class VlanKey
+{
+    public static uint Make(ushort trunk, ushort tag) => (uint)trunk << 16 | tag;
+
+    public static ushort TrunkOf(uint key) => (ushort)(key >> 16);
+
+    public static ushort TagOf(uint key) => (ushort)key;
 }
 
 /// <summary>struct xfp_fdb_value: value of the map <c>xfp_fdb</c>. The program writes the three times (CLOCK_MONOTONIC).</summary>
@@ -95,7 +120,9 @@ public unsafe struct Heartbeats
 {
     public ulong ControlNs;
     public uint ForwarderUp;
-    private readonly uint _pad0;
+
+    /// <summary>Inode of the network namespace whose devices the ports are.</summary>
+    public uint Netns;
     private fixed ulong _pad1[6];
     private fixed ulong _workers[Layout.WorkersMax * WorkerStride];
 
@@ -151,6 +178,11 @@ public enum ProgramCounter
     PassIsolated,
     PassOversize,
     DropTagged,
+    DropNoVlan,
     PolicyOk,
+    RedirectSkb,
+    RedirectXdp,
+    RedirectOut,
+    RedirectLost,
     Count,
 }

@@ -8,7 +8,8 @@ namespace XenFastPath.Dataplane;
 
 /// <summary>
 /// One bucket: a cache line with a version and seven keys, and one with seven values. Looking for a key that is not there
-/// touches one line, a hit two. The version is odd while the writer is at work; a reader that saw it change reads again.
+/// touches one line, a hit two, unless the bucket has overflowed. The version is odd while the writer is at work; a reader that saw
+/// it change reads again.
 /// </summary>
 [StructLayout(LayoutKind.Sequential, Size = 128)]
 public unsafe struct MacBucket
@@ -16,7 +17,10 @@ public unsafe struct MacBucket
     /// <summary>Entries of a bucket.</summary>
     public const int Slots = 7;
 
-    /// <summary>Raised by one before and after each change.</summary>
+    /// <summary>One key more that belongs here and lies in its other bucket, because this one was full when it came.</summary>
+    public const ulong OneOverflow = 1UL << 48;
+
+    /// <summary>The low 48 bits are raised by one before and after each change; above them is the number of keys that overflowed.</summary>
     public ulong Version;
 
     /// <summary>Keys (<see cref="FdbKey"/>); 0 is an empty slot.</summary>
@@ -50,16 +54,20 @@ public enum MacLookup
 }
 
 /// <summary>
-/// The reader. A key may lie in either of two buckets, the emptier of which it was put into. Holds no memory: the caller owns
-/// the mapping and keeps it while the reader is in use.
+/// The reader. A key lies in the first of its two buckets, or in the second if the first was full; the first tells whether any does,
+/// so that nearly every look-up, hit or miss, reads the one bucket that was prefetched. Holds no memory: the caller owns the mapping
+/// and keeps it while the reader is in use.
 /// </summary>
 public readonly unsafe struct MacTable
 {
-    private const int HeaderBytes = 4096;
+    /// <summary>What <see cref="LookupBatch"/> says of a key whose bucket was being written at every attempt. No port's word.</summary>
+    public const ulong BusyWord = ulong.MaxValue;
+
+    private const int HeaderBytes = 4096, CacheLineBytes = 64;
 
     private readonly MacBucket* _buckets;
     private readonly ulong _seed;
-    private readonly uint _mask;
+    private readonly uint _count;
 
     /// <summary>Looks at a table that a <see cref="MacTableWriter"/> has made. Null: a table without entries.</summary>
     public MacTable(void* memory)
@@ -69,7 +77,7 @@ public readonly unsafe struct MacTable
         MacTableHeader* header = (MacTableHeader*)memory;
         _buckets = (MacBucket*)((byte*)memory + HeaderBytes);
         _seed = header->Seed;
-        _mask = header->BucketCount - 1;
+        _count = header->BucketCount;
     }
 
     /// <summary>Is there a table behind this reader?</summary>
@@ -78,7 +86,7 @@ public readonly unsafe struct MacTable
     /// <summary>Bytes of memory for a table with this many buckets.</summary>
     public static long BytesFor(uint bucketCount) => HeaderBytes + bucketCount * (long)sizeof(MacBucket);
 
-    /// <summary>Both bucket numbers, before the mask, are in the halves of this hash.</summary>
+    /// <summary>Each half of this hash names a bucket; see <see cref="Index"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong Hash(ulong key, ulong seed)
     {
@@ -87,6 +95,13 @@ public readonly unsafe struct MacTable
         h *= 0xd6e8feb86659fd93;
         return h ^ h >> 29;
     }
+
+    /// <summary>
+    /// Half of a hash as a number below <paramref name="count"/>: its top bits, by multiplication, so that a table has as many buckets as
+    /// it needs and not the next power of two.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static uint Index(uint half, uint count) => (uint)((ulong)half * count >> 32);
 
     /// <summary>The hash of a key in this table.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -98,9 +113,36 @@ public readonly unsafe struct MacTable
     {
         if (Sse.IsSupported)
         {
-            MacBucket* bucket = _buckets + ((uint)hash & _mask);
+            // Not bucket->Values: taking a fixed buffer's address reads it first, to see that it is not null, and so waits for the line.
+            byte* bucket = (byte*)(_buckets + Index((uint)hash, _count));
             Sse.Prefetch0(bucket);
-            Sse.Prefetch0(bucket->Values);
+            Sse.Prefetch0(bucket + CacheLineBytes);
+        }
+    }
+
+    /// <summary>
+    /// Finds several keys: their words, 0 for what is not there, <see cref="BusyWord"/>. All hashes and prefetches come first, so that the
+    /// cache misses of a batch overlap. A key of 0 is not there.
+    /// </summary>
+    public void LookupBatch(ulong* keys, ulong* words, uint count)
+    {
+        if (IsEmpty)
+        {
+            new Span<ulong>(words, (int)count).Clear();
+            return;
+        }
+
+        for (uint i = 0; i < count; i++)
+        {
+            words[i] = HashOf(keys[i]);
+            Prefetch(words[i]);
+        }
+
+        for (uint i = 0; i < count; i++)
+        {
+            MacLookup found = keys[i] == 0 ? MacLookup.NotFound : Lookup(keys[i], words[i], out words[i]);
+            if (found != MacLookup.Found)
+                words[i] = found == MacLookup.Busy ? BusyWord : 0;
         }
     }
 
@@ -108,24 +150,62 @@ public readonly unsafe struct MacTable
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public MacLookup Lookup(ulong key, ulong hash, out ulong word)
     {
-        MacLookup first = LookupBucket(_buckets + ((uint)hash & _mask), key, out word);
-        return first == MacLookup.NotFound ? LookupBucket(_buckets + ((uint)(hash >> 32) & _mask), key, out word) : first;
+        MacBucket* first = _buckets + MacTable.Index((uint)hash, _count);
+        MacLookup found = LookupBucket(first, key, out word, out ulong version);
+        return found != MacLookup.NotFound || version < MacBucket.OneOverflow ? found : LookupOverflow(first, hash, key, version, out word);
     }
 
-    private static MacLookup LookupBucket(MacBucket* bucket, ulong key, out ulong word)
+    /// <summary>
+    /// Some key that belongs into this bucket lies in its second one; ours? If it is not there, it may have been moved back here after
+    /// we looked: then this bucket has changed, and is looked at again.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private MacLookup LookupOverflow(MacBucket* first, ulong hash, ulong key, ulong version, out ulong word)
     {
+        MacBucket* second = _buckets + MacTable.Index((uint)(hash >> 32), _count);
         for (int attempt = 0; attempt < Limits.TableReadsMax; attempt++)
         {
-            ulong version = Volatile.Read(ref bucket->Version);
-            uint hits = Compare(bucket, key);
-            word = hits == 0 ? 0 : bucket->Values[System.Numerics.BitOperations.TrailingZeroCount(hits)];
-            Volatile.ReadBarrier();
-            if ((version & 1) == 0 && bucket->Version == version)
-                return hits == 0 ? MacLookup.NotFound : MacLookup.Found;
+            MacLookup found = LookupBucket(second, key, out word, out _);
+            if (found != MacLookup.NotFound || Volatile.Read(ref first->Version) == version)
+                return found;
+            found = LookupBucket(first, key, out word, out version);
+            if (found != MacLookup.NotFound || version < MacBucket.OneOverflow)
+                return found;
         }
 
         word = 0;
         return MacLookup.Busy;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static MacLookup LookupBucket(MacBucket* bucket, ulong key, out ulong word, out ulong version)
+    {
+        MacLookup found = Read(bucket, key, out word, out version);
+        return found == MacLookup.Busy ? LookupAgain(bucket, key, out word, out version) : found;
+    }
+
+    /// <summary>The bucket was being written: a bounded number of further attempts.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static MacLookup LookupAgain(MacBucket* bucket, ulong key, out ulong word, out ulong version)
+    {
+        MacLookup found = MacLookup.Busy;
+        word = version = 0;
+        for (int attempt = 1; attempt < Limits.TableReadsMax && found == MacLookup.Busy; attempt++)
+            found = Read(bucket, key, out word, out version);
+        return found;
+    }
+
+    /// <summary>One attempt; busy: the writer was at work, and what was read is worth nothing.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static MacLookup Read(MacBucket* bucket, ulong key, out ulong word, out ulong version)
+    {
+        version = Volatile.Read(ref bucket->Version);
+        uint hits = Compare(bucket, key);
+        word = hits == 0 ? 0 : bucket->Values[System.Numerics.BitOperations.TrailingZeroCount(hits)];
+        Volatile.ReadBarrier();
+        if ((version & 1) != 0 || bucket->Version != version)
+            return MacLookup.Busy;
+        return hits == 0 ? MacLookup.NotFound : MacLookup.Found;
     }
 
     /// <summary>Bit i is set if slot i holds the key. The version shares the first vector; its lane is shifted out.</summary>
@@ -148,19 +228,20 @@ public sealed unsafe class MacTableWriter : IDisposable
     private readonly SharedMemory _memory;
     private readonly MacBucket* _buckets;
     private readonly ulong _seed;
-    private readonly uint _mask;
+    private readonly uint _count;
 
     /// <summary>Makes an empty table for about <paramref name="entriesMax"/> entries, sealed against other writers.</summary>
     public MacTableWriter(int entriesMax = Layout.MacsMax)
     {
-        // Two choices among seven slots overflow above some 90 % load; twice the slots keeps that out of reach.
-        uint bucketCount = System.Numerics.BitOperations.RoundUpToPowerOf2((uint)(entriesMax * 2L / MacBucket.Slots));
+        // At full load 60 % of the slots are taken, 4.2 of a bucket's seven on average: some 3 % of the keys overflow into their second
+        // bucket, and moving one key makes room for all others.
+        uint bucketCount = (uint)(entriesMax * 10L / (6 * MacBucket.Slots)) + 1;
         _memory = SharedMemory.Create("xenfastpath-macs", MacTable.BytesFor(bucketCount));
         MacTableHeader* header = (MacTableHeader*)_memory.Address;
         header->LayoutVersion = Layout.Version;
         header->BucketCount = bucketCount;
         header->Seed = _seed = (ulong)Random.Shared.NextInt64();
-        _mask = bucketCount - 1;
+        _count = bucketCount;
         _buckets = (MacBucket*)(_memory.Address + MacTable.BytesFor(0));
         _memory.SealFutureWrites();
     }
@@ -181,8 +262,8 @@ public sealed unsafe class MacTableWriter : IDisposable
     public bool TrySet(ulong key, ulong word)
     {
         ulong hash = MacTable.Hash(key, _seed);
-        MacBucket* first = _buckets + ((uint)hash & _mask);
-        MacBucket* second = _buckets + ((uint)(hash >> 32) & _mask);
+        MacBucket* first = _buckets + MacTable.Index((uint)hash, _count);
+        MacBucket* second = _buckets + MacTable.Index((uint)(hash >> 32), _count);
         if (Find(first, key, out int slot))
         {
             Write(first, slot, key, word);
@@ -195,27 +276,61 @@ public sealed unsafe class MacTableWriter : IDisposable
             return true;
         }
 
-        MacBucket* target = FreeSlots(second) > FreeSlots(first) ? second : first;
-        if (!Find(target, 0, out slot))
+        if (Find(first, 0, out slot))
+            Write(first, slot, key, word);
+        else if (first != second && Find(second, 0, out slot))
+            WriteOverflow(first, MacBucket.OneOverflow, second, slot, key, word);
+        else if (TryMakeRoom(first, out slot))
+            Write(first, slot, key, word);
+        else
             return false;
-        Write(target, slot, key, word);
         Count++;
         return true;
+    }
+
+    /// <summary>
+    /// Moves one key of a full bucket into that key's other bucket; both are found meanwhile, and <paramref name="slot"/> holds the
+    /// moved key still, to be overwritten. With seven keys to choose from and half of all slots empty, it fails about never.
+    /// </summary>
+    private bool TryMakeRoom(MacBucket* full, out int slot)
+    {
+        for (slot = 0; slot < MacBucket.Slots; slot++)
+        {
+            ulong key = full->Keys[slot], hash = MacTable.Hash(key, _seed);
+            MacBucket* first = _buckets + MacTable.Index((uint)hash, _count);
+            MacBucket* second = _buckets + MacTable.Index((uint)(hash >> 32), _count);
+            MacBucket* other = first == full ? second : first;
+            if (other == full || !Find(other, 0, out int free))
+                continue;
+            if (first == full)
+            {
+                WriteOverflow(first, MacBucket.OneOverflow, second, free, key, full->Values[slot]);
+            }
+            else
+            {
+                // Found in its first bucket from here on; the count that led to this one falls after it is gone from here.
+                Write(first, free, key, full->Values[slot]);
+                WriteOverflow(first, unchecked(0 - MacBucket.OneOverflow), full, slot, 0, 0);
+            }
+
+            return true;
+        }
+
+        return false;
     }
 
     /// <summary>Removes an entry; false if it was not there.</summary>
     public bool Remove(ulong key)
     {
         ulong hash = MacTable.Hash(key, _seed);
-        MacBucket* bucket = _buckets + ((uint)hash & _mask);
-        if (!Find(bucket, key, out int slot))
-        {
-            bucket = _buckets + ((uint)(hash >> 32) & _mask);
-            if (!Find(bucket, key, out slot))
-                return false;
-        }
-
-        Write(bucket, slot, 0, 0);
+        MacBucket* first = _buckets + MacTable.Index((uint)hash, _count);
+        MacBucket* second = _buckets + MacTable.Index((uint)(hash >> 32), _count);
+        if (Find(first, key, out int slot))
+            Write(first, slot, 0, 0);
+        else if (Find(second, key, out slot))
+            WriteOverflow(first, unchecked(0 - MacBucket.OneOverflow), second, slot, 0, 0);
+        else
+            return false;
         Count--;
         return true;
     }
@@ -232,6 +347,16 @@ public sealed unsafe class MacTableWriter : IDisposable
         Volatile.Write(ref bucket->Version, bucket->Version + 1);
     }
 
+    /// <summary>
+    /// Changes an entry in its second bucket, and the first one's count of those. An entry is there before the count says so, and the
+    /// count falls after it is gone: a reader in between finds it or not, and finds no other's.
+    /// </summary>
+    private static void WriteOverflow(MacBucket* first, ulong overflow, MacBucket* second, int slot, ulong key, ulong word)
+    {
+        Write(second, slot, key, word);
+        Volatile.Write(ref first->Version, first->Version + overflow + 2);
+    }
+
     private static bool Find(MacBucket* bucket, ulong key, out int slot)
     {
         for (slot = 0; slot < MacBucket.Slots; slot++)
@@ -241,13 +366,5 @@ public sealed unsafe class MacTableWriter : IDisposable
         }
 
         return false;
-    }
-
-    private static int FreeSlots(MacBucket* bucket)
-    {
-        int free = 0;
-        for (int slot = 0; slot < MacBucket.Slots; slot++)
-            free += bucket->Keys[slot] == 0 ? 1 : 0;
-        return free;
     }
 }

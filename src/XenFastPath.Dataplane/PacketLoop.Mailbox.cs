@@ -10,6 +10,10 @@ public sealed unsafe partial class PacketLoop
         None,
         Attach,
         Detach,
+        AttachVlan,
+        DetachVlan,
+        SetBond,
+        DetachBond,
         Reclaim,
         SetTable,
         Barrier,
@@ -21,6 +25,7 @@ public sealed unsafe partial class PacketLoop
     private ushort _commandPort;
     private OutputPort _commandOutput;
     private void* _commandTable;
+    private BondOutput* _commandMembers;
     private long _result;
     private int _posted;
     private int _done;
@@ -55,6 +60,48 @@ public sealed unsafe partial class PacketLoop
     {
         _commandPort = port;
         Post(Command.Detach);
+    }
+
+    /// <summary>
+    /// Manager: takes a VLAN's port in, whose <see cref="OutputPort.Tag"/> is not 0 and whose queues are those of its trunk, which is in
+    /// already. <paramref name="table"/> is the trunk's, the same for all its VLANs, zeroed when the first of them comes. The trunk
+    /// goes after its VLANs; until then the table is the loop's.
+    /// </summary>
+    public void PostAttachVlan(ushort port, OutputPort output, ushort* table)
+    {
+        _commandPort = port;
+        _commandOutput = output;
+        _commandTable = table;
+        Post(Command.AttachVlan);
+    }
+
+    /// <summary>Manager: lets a VLAN's port go. Frames with its tag are dropped from now on.</summary>
+    public void PostDetachVlan(ushort port, ushort* table)
+    {
+        _commandPort = port;
+        _commandTable = table;
+        Post(Command.DetachVlan);
+    }
+
+    /// <summary>
+    /// Manager: takes a bond's port in, or changes its members. <paramref name="output"/> has the <see cref="BondOutput"/> that is the
+    /// loop's, empty the first time; <paramref name="members"/> is what it is to become, read before the command is done.
+    /// <paramref name="table"/> as for its VLANs; null: it has none.
+    /// </summary>
+    public void PostSetBond(ushort port, OutputPort output, BondOutput* members, ushort* table)
+    {
+        _commandPort = port;
+        _commandOutput = output;
+        _commandMembers = members;
+        _commandTable = table;
+        Post(Command.SetBond);
+    }
+
+    /// <summary>Manager: lets a bond's port go, after its VLANs and before its members.</summary>
+    public void PostDetachBond(ushort port)
+    {
+        _commandPort = port;
+        Post(Command.DetachBond);
     }
 
     /// <summary>Manager: takes the frames of a closed queue back. The result is their number.</summary>
@@ -103,6 +150,18 @@ public sealed unsafe partial class PacketLoop
             case Command.Detach:
                 Detach(_commandPort);
                 break;
+            case Command.AttachVlan:
+                AttachVlan(_commandPort, _commandOutput, (ushort*)_commandTable);
+                break;
+            case Command.DetachVlan:
+                DetachVlan(_commandPort, (ushort*)_commandTable);
+                break;
+            case Command.SetBond:
+                SetBond(_commandPort, _commandOutput, _commandMembers, (ushort*)_commandTable);
+                break;
+            case Command.DetachBond:
+                DetachBond(_commandPort);
+                break;
             case Command.Reclaim:
                 uint count = _arena.Reclaim(_commandPort);
                 _retiredFrames -= count;
@@ -149,6 +208,7 @@ public sealed unsafe partial class PacketLoop
         for (int i = 0; i < output.QueueCount; i++)
         {
             PortQueue* q = output.Queues + i;
+            q->Owner = port;
             _active[_activeCount++] = q;
             PortQueue.Refill(q, _arena);
         }

@@ -100,40 +100,52 @@ public sealed unsafe partial class PacketLoop
         uint count = q->Rx.Peek(Limits.BatchFrames);
         if (count == 0)
             return 0;
-        ulong* keys = stackalloc ulong[Limits.BatchFrames];
-        ulong* hashes = stackalloc ulong[Limits.BatchFrames];
-        ulong word = Volatile.Read(ref _ports[q->Port].Word);
-        ushort network = PortEntry.NetworkOf(word);
-
         // The kernel wrote these lines on another CPU: ask for all of them before the first is needed.
         if (Sse.IsSupported)
         {
             for (uint i = 0; i < count; i++)
-                Sse.Prefetch0(_arena.Base + q->Rx.Descriptor(i)->addr);   // a wild address is harmless here
+                _arena.Prefetch(q->Rx.Descriptor(i)->addr);
         }
 
-        bool hasTable = !_table.IsEmpty;
+        if (q->Vlans == null)
+            ReceivePlain(q, count);
+        else
+            ReceiveTrunk(q, count);
+        q->Rx.Release(count);
+        return count;
+    }
+
+    /// <summary>The batch of a port without VLANs: all frames are its own.</summary>
+    [SkipLocalsInit]
+    private void ReceivePlain(PortQueue* q, uint count)
+    {
+        ulong* keys = stackalloc ulong[Limits.BatchFrames];
+        ulong* words = stackalloc ulong[Limits.BatchFrames];
+        Source source = new(q->Owner, Volatile.Read(ref _ports[q->Owner].Word), _outputs[q->Owner].Counters);
+        ushort network = PortEntry.NetworkOf(source.Word);
         for (uint i = 0; i < count; i++)
-        {
-            keys[i] = IsWhole(q->Rx.Descriptor(i)) ? FdbKey.Make(network, Unsafe.ReadUnaligned<ulong>(_arena.Base + q->Rx.Descriptor(i)->addr)) : 0;
-            hashes[i] = _table.HashOf(keys[i]);
-            if (hasTable)
-                _table.Prefetch(hashes[i]);
-        }
-
+            keys[i] = KeyOf(q->Rx.Descriptor(i), network);
+        _table.LookupBatch(keys, words, count);
         ulong bytes = 0;
+        Route route;
+        Resolve(q, source, words[0], &route);
         for (uint i = 0; i < count; i++)
         {
             xdp_desc* descriptor = q->Rx.Descriptor(i);
             bytes += descriptor->len;
-            Forward(q, descriptor, word, keys[i], hashes[i]);
+            if (words[i] != route.Word)
+                Resolve(q, source, words[i], &route);
+            Forward(q, descriptor, source, keys[i], &route);
         }
 
-        q->Rx.Release(count);
-        q->Count(PortCounter.RxFrames, count);
-        q->Count(PortCounter.RxBytes, bytes);
-        return count;
+        source.Count(PortCounter.RxFrames, count);
+        source.Count(PortCounter.RxBytes, bytes);
     }
+
+    /// <summary>The key of a frame's destination; 0: the descriptor is unsound.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private ulong KeyOf(xdp_desc* descriptor, ushort network) =>
+        IsWhole(descriptor) ? FdbKey.Make(network, Unsafe.ReadUnaligned<ulong>(_arena.Base + descriptor->addr)) : 0;
 
     /// <summary>Does the descriptor name a frame inside one chunk of the arena, in one buffer, with room for a header?</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -143,101 +155,105 @@ public sealed unsafe partial class PacketLoop
 
     /// <summary>Sends one received frame on its way: into a TX ring, or back to the free stack with the reason counted.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private void Forward(PortQueue* q, xdp_desc* descriptor, ulong inputWord, ulong key, ulong hash)
+    private void Forward(PortQueue* q, xdp_desc* descriptor, Source source, ulong key, Route* route)
     {
-        uint frame = Arena.FrameOf(descriptor->addr);
+        if (!TryTakeReceived(q, descriptor, out uint frame))
+            return;
+        PortQueue* queue = route->Queue;
+        if (route->IsPerFrame)
+            queue = Choose(q, descriptor, route);
+        else if (descriptor->len > route->FrameBytesMax)
+            queue = null;
+        if (queue == null || queue->TxHeld >= queue->TxQuota || queue->Tx.Reserve(1) == 0)
+        {
+            _arena.Return(frame);
+            source.Count(WhyNot(descriptor, key, route, queue), 1);
+            return;
+        }
+
+        Put(route->Port, queue, frame, descriptor->addr, descriptor->len, (source.Word & (ulong)PortFlags.Unfinished) != 0);
+    }
+
+    /// <summary>Takes a frame out of the fill quota of the queue it came by. False, and counted, if it was not that queue's.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool TryTakeReceived(PortQueue* q, xdp_desc* descriptor, out uint frame)
+    {
+        frame = Arena.FrameOf(descriptor->addr);
         if (frame >= _arena.FrameCount || !_arena.IsOwned(frame, FrameOwner.Fill, q->Index))
         {
             q->Count(PortCounter.LedgerViolation);
-            return;
+            return false;
         }
 
         q->FillHeld--;
-        PortCounter drop = FindOutput(q, descriptor, inputWord, key, hash, out PortQueue* output);
-        if (output == null)
-        {
-            _arena.Return(frame);
-            q->Count(drop);
-            return;
-        }
-
-        Put(output, frame, descriptor->addr, descriptor->len, (inputWord & (ulong)PortFlags.Unfinished) != 0);
-    }
-
-    /// <summary>The queue a frame leaves by; null with the counter that says why there is none.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private PortCounter FindOutput(PortQueue* q, xdp_desc* descriptor, ulong inputWord, ulong key, ulong hash, out PortQueue* output)
-    {
-        output = null;
-        if (key == 0)
-            return descriptor->len < Limits.EthernetHeaderBytes ? PortCounter.DropRunt : PortCounter.DropBadDescriptor;
-        if (_table.IsEmpty)
-            return PortCounter.DropUnknown;
-        MacLookup found = _table.Lookup(key, hash, out ulong fdbWord);
-        if (found != MacLookup.Found)
-            return found == MacLookup.Busy ? PortCounter.DropTableBusy : PortCounter.DropUnknown;
-
-        uint id = (uint)FdbWord.PortOf(fdbWord) & (Layout.PortsMax - 1);
-        OutputPort* port = _outputs + id;
-        ulong outputWord = Volatile.Read(ref _ports[id].Word);
-        if (port->QueueCount == 0 || port->Generation != FdbWord.GenerationOf(fdbWord) || PortEntry.GenerationOf(outputWord) != port->Generation)
-            return PortCounter.DropOutputGone;
-        if (PortEntry.NetworkOf(outputWord) != PortEntry.NetworkOf(inputWord))
-            return PortCounter.DropOtherNetwork;
-        // The program judged this frame by where the MAC was then; if it has moved, its new port may be isolated too. The output's
-        // Egress flag is not looked at: a port that leaves the path lets the frames in flight through.
-        if ((outputWord & inputWord & (ulong)PortFlags.Isolated) != 0)
-            return PortCounter.DropIsolated;
-        if (id == q->Port)
-            return PortCounter.DropSamePort;
-        if (descriptor->len > _ports[id].FrameBytesMax)
-            return PortCounter.DropOversize;
-
-        // A flow stays on the input queue that its hash chose, so it stays on one output queue too and keeps its order.
-        PortQueue* candidate = port->Queues + (port->QueueCount == 1 ? 0u : (uint)q->Ordinal % port->QueueCount);
-        if (candidate->TxHeld >= candidate->TxQuota || candidate->Tx.Reserve(1) == 0)
-            return PortCounter.DropTxFull;
-        output = candidate;
-        return default;
+        return true;
     }
 
     /// <summary>Makes a frame fit to be sent and puts it into a TX ring with room. The frame is the output's from here on.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private void Put(PortQueue* output, uint frame, ulong address, uint length, bool mayBeUnfinished)
+    private void Put(OutputPort* port, PortQueue* queue, uint frame, ulong address, uint length, bool mayBeUnfinished)
+    {
+        uint options = 0, tagBytes = 0;
+        if (mayBeUnfinished || port->Tag != 0 || length < Limits.FrameBytesMin)
+        {
+            // Copies: a local whose address is taken has no register, and most frames do not come here.
+            ulong to = address;
+            uint bytes = length;
+            tagBytes = MakeFit(port, queue, ref to, ref bytes, mayBeUnfinished, out options);
+            address = to;
+            length = bytes;
+        }
+
+        _arena.Give(frame, FrameOwner.Tx, queue->Index);
+        queue->TxHeld++;
+        queue->Tx.PutDescriptor(address, length, options);
+        port->Count(PortCounter.TxFrames);
+        port->Count(PortCounter.TxBytes, length - tagBytes);
+        if (!queue->IsTouched)
+        {
+            queue->IsTouched = true;
+            _touched[_touchedCount++] = queue;
+        }
+    }
+
+    /// <summary>Pushes the port's tag, has an unfinished checksum finished, pads. Returns the bytes of the tag.</summary>
+    private uint MakeFit(OutputPort* port, PortQueue* queue, ref ulong address, ref uint length, bool mayBeUnfinished, out uint options)
     {
         byte* data = _arena.Base + address;
-        uint options = 0;
-        if (mayBeUnfinished && Checksum.IsUnfinished(data, length, out uint start, out uint field))
-            options = FinishChecksum(output, address, length, start, field);
+        uint start = 0, field = 0, tagBytes = 0;
+        options = 0;
+        bool isUnfinished = mayBeUnfinished && Checksum.IsUnfinished(data, length, out start, out field);
+        if (port->Tag != 0)
+        {
+            tagBytes = Limits.VlanTagBytes;
+            PushTag(data, port->Tag);
+            data -= tagBytes;
+            address -= tagBytes;
+            length += tagBytes;
+        }
+
+        if (isUnfinished)
+            options = FinishChecksum(port, queue, address, length, start + tagBytes, field);
         if (length < Limits.FrameBytesMin)
         {
             // What lies behind a short frame in its chunk is some other guest's.
             new Span<byte>(data + length, (int)(Limits.FrameBytesMin - length)).Clear();
             length = Limits.FrameBytesMin;
-            output->Count(PortCounter.Padded);
+            port->Count(PortCounter.Padded);
         }
 
-        _arena.Give(frame, FrameOwner.Tx, output->Index);
-        output->TxHeld++;
-        output->Tx.PutDescriptor(address, length, options);
-        output->Count(PortCounter.TxFrames);
-        output->Count(PortCounter.TxBytes, length);
-        if (!output->IsTouched)
-        {
-            output->IsTouched = true;
-            _touched[_touchedCount++] = output;
-        }
+        return tagBytes;
     }
 
     /// <summary>Has a checksum finished by the kernel, if the queue can, or finishes it. Returns the descriptor's options.</summary>
-    private uint FinishChecksum(PortQueue* output, ulong address, uint length, uint start, uint field)
+    private uint FinishChecksum(OutputPort* port, PortQueue* queue, ulong address, uint length, uint start, uint field)
     {
         byte* data = _arena.Base + address;
         // Start and field lie inside the frame (IsUnfinished), so the kernel cannot refuse the request and block the ring.
-        if ((output->Flags & QueueFlags.TxMetadata) == 0 || (address & ~Arena.ChunkMask) < (ulong)sizeof(xsk_tx_metadata))
+        if ((queue->Flags & QueueFlags.TxMetadata) == 0 || (address & ~Arena.ChunkMask) < (ulong)sizeof(xsk_tx_metadata))
         {
             Checksum.Finish(data, length, start, field);
-            output->Count(PortCounter.ChecksumBySoftware);
+            port->Count(PortCounter.ChecksumBySoftware);
             return 0;
         }
 
@@ -246,7 +262,7 @@ public sealed unsafe partial class PacketLoop
         metadata->csum_start = (ushort)start;
         metadata->csum_offset = (ushort)field;
         metadata->launch_time = 0;
-        output->Count(PortCounter.ChecksumByKernel);
+        port->Count(PortCounter.ChecksumByKernel);
         return IfXdp.XDP_TX_METADATA;
     }
 

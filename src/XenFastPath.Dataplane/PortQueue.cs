@@ -41,6 +41,9 @@ public unsafe struct PortQueue
     /// <summary>Id of the port it belongs to.</summary>
     public ushort Port;
 
+    /// <summary>Id of the port that its frames belong to: the same, or a bond's. The loop's.</summary>
+    public ushort Owner;
+
     /// <summary>Which of the port's queues this is.</summary>
     public ushort Ordinal;
 
@@ -68,6 +71,9 @@ public unsafe struct PortQueue
 
     /// <summary>The port's row, indexed by <see cref="PortCounter"/>.</summary>
     public ulong* Counters;
+
+    /// <summary>A trunk: port id by VLAN identifier, <see cref="PacketLoop.VlanTableEntries"/>; null: its frames are all its port's own.</summary>
+    public ushort* Vlans;
 
     /// <summary>Counts one event of the data path in this port's row.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -241,10 +247,40 @@ public unsafe struct PortQueue
 [StructLayout(LayoutKind.Sequential)]
 public unsafe struct OutputPort
 {
+    /// <summary>Its own, or the trunk's; null: a bond's, or a VLAN's on one.</summary>
     public PortQueue* Queues;
+
+    /// <summary>The members of the bond; null: it is none.</summary>
+    public BondOutput* Bond;
+
+    /// <summary>The port's row, indexed by <see cref="PortCounter"/>.</summary>
+    public ulong* Counters;
+
     public uint Generation;
+
+    /// <summary>0: there is no such port. 1 for a bond.</summary>
     public ushort QueueCount;
-    private readonly ushort _pad;
+
+    /// <summary>The VLAN identifier that its frames get; 0: none.</summary>
+    public ushort Tag;
+
+    /// <summary>Counts what became of a frame that leaves by this port.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void Count(PortCounter counter, ulong amount = 1) => Counters[(int)counter] += amount;
+}
+
+/// <summary>The port that a received frame belongs to: the queue's own, a bond's or, on a trunk, a VLAN's.</summary>
+internal readonly unsafe struct Source(ushort port, ulong word, ulong* counters)
+{
+    private readonly ulong* _counters = counters;
+
+    public ushort Port { get; } = port;
+
+    /// <summary><see cref="PortEntry.Word"/>, as it was when the batch began.</summary>
+    public ulong Word { get; } = word;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Count(PortCounter counter, ulong amount) => _counters[(int)counter] += amount;
 }
 
 /// <summary>The clock that BPF's bpf_ktime_get_ns() reads too.</summary>

@@ -12,6 +12,8 @@ namespace XenFastPath.Dataplane;
 /// </summary>
 public sealed unsafe class SharedMemory : IDisposable
 {
+    private const nuint HugePageBytes = 2 << 20, PageBytes = 4096;
+
     private readonly string _name;
 
     private SharedMemory(string name, int fd, byte* address, nuint bytes)
@@ -31,7 +33,10 @@ public sealed unsafe class SharedMemory : IDisposable
     /// <summary>Length of the mapping in bytes.</summary>
     public nuint Bytes { get; }
 
-    /// <summary>Creates a zeroed region that cannot be shrunk or grown, mapped read-write.</summary>
+    /// <summary>
+    /// Creates a zeroed region that cannot be shrunk or grown, mapped read-write. From 2 MiB on it lies in huge pages where the kernel
+    /// gives them: the data path reads it at random, and 512 times fewer pages is the difference between a TLB hit and a walk.
+    /// </summary>
     /// <exception cref="SystemCallException">Out of memory or descriptors.</exception>
     public static SharedMemory Create(string name, long bytes)
     {
@@ -44,7 +49,9 @@ public sealed unsafe class SharedMemory : IDisposable
             throw Closing(fd, "ftruncate " + name);
         if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
             throw Closing(fd, "seal " + name);
-        return Map(fd, (nuint)bytes, PROT_READ | PROT_WRITE, name);
+        SharedMemory memory = Map(fd, (nuint)bytes, PROT_READ | PROT_WRITE, name);
+        memory.AskForHugePages();
+        return memory;
     }
 
     /// <summary>Maps a received region read-only; takes ownership of <paramref name="fd"/>.</summary>
@@ -77,9 +84,41 @@ public sealed unsafe class SharedMemory : IDisposable
         Address = null;
     }
 
+    /// <summary>
+    /// MADV_COLLAPSE (Linux 6.1; CONFIG_TRANSPARENT_HUGEPAGE) gathers what is already there and heeds no setting of the administrator's
+    /// for shared memory, which is "never" by default. Refused: the pages stay small, and only speed is lost.
+    /// </summary>
+    private void AskForHugePages()
+    {
+        const int MADV_POPULATE_WRITE = 23, MADV_COLLAPSE = 25;
+        nuint whole = Bytes & ~(HugePageBytes - 1);
+        if (whole != 0 && madvise(Address, (size_t)whole, MADV_POPULATE_WRITE) == 0)
+            madvise(Address, (size_t)whole, MADV_COLLAPSE);
+    }
+
+    /// <summary>A large region begins at a multiple of the huge page, or the kernel could not map it by those.</summary>
     private static SharedMemory Map(int fd, nuint bytes, int protection, string name)
     {
-        void* address = mmap(null, (size_t)bytes, protection, MAP_SHARED, fd, 0);
+        void* address;
+        if (bytes < HugePageBytes)
+        {
+            address = mmap(null, (size_t)bytes, protection, MAP_SHARED, fd, 0);
+        }
+        else
+        {
+            // A stretch of address space that has room for such a beginning; what is too much of it is given back.
+            nuint reserved = bytes + HugePageBytes;
+            byte* start = (byte*)mmap(null, (size_t)reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+            if (start == MAP_FAILED)
+                throw Closing(fd, "mmap " + name);
+            byte* aligned = (byte*)(((nuint)start + HugePageBytes - 1) & ~(HugePageBytes - 1));
+            address = mmap(aligned, (size_t)bytes, protection, MAP_SHARED | MAP_FIXED, fd, 0);
+            if (aligned != start)
+                munmap(start, (size_t)(nuint)(aligned - start));
+            nuint pages = (bytes + PageBytes - 1) & ~(PageBytes - 1);
+            munmap(aligned + pages, (size_t)(reserved - pages - (nuint)(aligned - start)));
+        }
+
         if (address == MAP_FAILED)
             throw Closing(fd, "mmap " + name);
         return new SharedMemory(name, fd, (byte*)address, bytes);

@@ -19,6 +19,12 @@ public enum XskStep
     Quota,
     BadRequest,
     PortAlreadyOpen,
+
+    /// <summary>A VLAN's trunk is not served, or has that tag already.</summary>
+    Trunk,
+
+    /// <summary>A bond's member is not served, or is another bond's.</summary>
+    Member,
 }
 
 /// <summary>What a new socket is to be.</summary>

@@ -9,7 +9,7 @@ namespace XenFastPath.Forwarder;
 /// The data path from the manager's side. A port comes in: sockets, then the loop, then the XSKMAP. It goes the other way round:
 /// XSKMAP, loop, sockets, and last its frames back to the free stack.
 /// </summary>
-internal sealed unsafe class DataPath : IDisposable
+internal sealed unsafe partial class DataPath : IDisposable
 {
     /// <summary>A zero-copy driver may write into a chunk until its queue is torn down, which happens after close has returned.</summary>
     private const int ZeroCopyGraceMs = 1000;
@@ -22,6 +22,15 @@ internal sealed unsafe class DataPath : IDisposable
         public uint XskBase;
         public uint Quota;
         public ForwarderPortFlags Flags;
+
+        /// <summary>A VLAN: its trunk's port id. 0: it has sockets of its own.</summary>
+        public ushort Trunk;
+
+        /// <summary>A trunk: the loop's table of its VLANs; null before the first.</summary>
+        public ushort* Vlans;
+
+        /// <summary>A member: its bond's port id.</summary>
+        public ushort Bond;
     }
 
     private readonly ForwarderMemory _memory;
@@ -71,9 +80,11 @@ internal sealed unsafe class DataPath : IDisposable
             Port = id,
             Generation = port->Output.Generation,
             Ifindex = port->Ifindex,
-            QueueCount = port->Output.QueueCount,
+            QueueCount = port->Trunk == 0 && port->Output.Bond == null ? port->Output.QueueCount : 0u,
             XskBase = port->XskBase,
-            PortFlags = port->Flags,
+            PortFlags = port->Flags | (port->Trunk == 0 && port->Output.Bond != null ? ForwarderPortFlags.IsBond : 0),
+            Trunk = port->Trunk,
+            Tag = port->Output.Tag,
         };
         return port->Output.QueueCount != 0;
     }
@@ -82,12 +93,14 @@ internal sealed unsafe class DataPath : IDisposable
     {
         flags = ForwarderPortFlags.None;
         step = XskStep.BadRequest;
-        if (request.Port is 0 or >= Layout.PortsMax || request.QueueCount is 0 or > Limits.QueuesPerPortMax)
+        if (request.Port is 0 or >= Layout.PortsMax || (request.Trunk == 0 && request.QueueCount is 0 or > Limits.QueuesPerPortMax))
             return Errno.EINVAL;
         step = XskStep.PortAlreadyOpen;
         ManagedPort* port = _ports + request.Port;
         if (port->Output.QueueCount != 0)
             return Errno.EEXIST;
+        if (request.Trunk != 0)
+            return AddVlan(request, out step);
         step = XskStep.Quota;
         bool isPhysical = (request.PortFlags & ForwarderPortFlags.IsPhysical) != 0;
         uint fill = (uint)(isPhysical ? Limits.PifFillFrames : Limits.VifFillFrames);
@@ -105,7 +118,13 @@ internal sealed unsafe class DataPath : IDisposable
         }
 
         *port = new ManagedPort { Ifindex = request.Ifindex, XskBase = request.XskBase, Quota = quota, Flags = flags };
-        port->Output = new OutputPort { Queues = queues, Generation = request.Generation, QueueCount = (ushort)request.QueueCount };
+        port->Output = new OutputPort
+        {
+            Queues = queues,
+            Counters = _memory.Row(request.Port),
+            Generation = request.Generation,
+            QueueCount = (ushort)request.QueueCount,
+        };
         _quotaFrames += quota;
         _memory.Status->PortsInUse = ++PortCount;
         _loop.PostAttach((ushort)request.Port, port->Output);
@@ -122,6 +141,22 @@ internal sealed unsafe class DataPath : IDisposable
         if (id >= Layout.PortsMax || _ports[id].Output.QueueCount == 0)
             return Errno.ENOENT;
         ManagedPort* port = _ports + id;
+        if (port->Trunk != 0)
+        {
+            RemoveVlan(id);
+            return 0;
+        }
+
+        if (port->Vlans != null)
+            RemoveVlansOf(id);
+        if (port->Output.Bond != null)
+        {
+            RemoveBond(id);
+            return 0;
+        }
+
+        if (port->Bond != 0)
+            Remove(port->Bond, xskMap);     // control takes a member out of its bond first; whoever does not has no bond any more
         PortQueue* queues = port->Output.Queues;
         uint count = port->Output.QueueCount;
         for (uint i = 0; i < count; i++)
@@ -134,6 +169,7 @@ internal sealed unsafe class DataPath : IDisposable
         _loop.PostDetach((ushort)id);
         _thread.Complete();
         Retire(queues, count, port->Flags);
+        NativeMemory.Free(port->Vlans);
         _quotaFrames -= port->Quota;
         *port = default;
         _memory.Status->PortsInUse = --PortCount;
@@ -163,7 +199,7 @@ internal sealed unsafe class DataPath : IDisposable
         for (uint id = 1; id < Layout.PortsMax; id++)
         {
             OutputPort* output = &_ports[id].Output;
-            if (output->QueueCount != 0)
+            if (output->QueueCount != 0 && _ports[id].Trunk == 0 && output->Bond == null)
                 XskSocket.ReadStatistics(output->Queues, output->QueueCount);
         }
     }

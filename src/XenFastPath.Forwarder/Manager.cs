@@ -119,6 +119,9 @@ internal sealed unsafe class Manager(ControlSocket socket, ForwarderMemory memor
             case ForwarderVerb.AddPort when _path is not null:
                 reply.Error = _path.Add(request, _xskMap, out reply.Step, out reply.PortFlags);
                 break;
+            case ForwarderVerb.SetBond when _path is not null:
+                reply.Error = _path.SetBond(request, _fdCount == 1 ? MapSlbTables() : null, out reply.Step);
+                break;
             case ForwarderVerb.RemovePort when _path is not null:
                 reply.Error = _path.Remove(request.Port, _xskMap);
                 break;
@@ -148,6 +151,8 @@ internal sealed unsafe class Manager(ControlSocket socket, ForwarderMemory memor
                 ForwarderChannel.Send(_control, port);
         }
     }
+
+    private SharedMemory MapSlbTables() => SharedMemory.OpenReadWrite(Take(0), SlbLayout.BondsMax * (long)sizeof(SlbBond), "xfp_slb_bonds");
 
     private int SetMaps()
     {

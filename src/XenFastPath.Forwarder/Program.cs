@@ -29,6 +29,7 @@ internal static class Program
             // A session of its own: neither Ctrl-C nor the hang-up of control's terminal is for the data path.
             Tmds.Linux.LibC.setsid();
             LiftMemoryLock();
+            RaisePriority();
             using ControlSocket socket = ControlSocket.Listen(runDir);
             using ForwarderMemory memory = new(InstructionSet());
             Console.Error.WriteLine($"forwarder: pid {Environment.ProcessId}, {Encoding(InstructionSet())}, serving {socket.Path}");
@@ -54,6 +55,22 @@ internal static class Program
         const int RLIMIT_MEMLOCK = 8;
         ulong* unlimited = stackalloc ulong[2] { ulong.MaxValue, ulong.MaxValue };
         Libc.setrlimit(RLIMIT_MEMLOCK, unlimited);
+    }
+
+    /// <summary>
+    /// Before other processes of dom0: a packet thread that is ready to run and does not makes all guests wait, and one that waited
+    /// for 60 ms has to throw away what it received. It sleeps when there is nothing to do, so the others lose nothing they need.
+    /// A nice value counts within a session only, where the kernel groups by session (sched(7), autogroup), so both are set.
+    /// </summary>
+    private static void RaisePriority()
+    {
+        const int PRIO_PROCESS = 0, highest = -20;
+        const string group = "/proc/self/autogroup";
+        int error = Libc.setpriority(PRIO_PROCESS, 0, highest) == 0 ? 0 : Errno.Last;
+        if (error != 0)
+            Console.Error.WriteLine($"forwarder: stays at the priority of other processes: {Errno.Describe(error)}; packets may wait for them");
+        else if (File.Exists(group))
+            File.WriteAllText(group, $"{highest}\n");
     }
 
     private static bool TryParse(string[] args, out string runDir, out int arenaMib, out int cpu, out string? problem)

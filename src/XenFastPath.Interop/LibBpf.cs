@@ -11,9 +11,12 @@ public static unsafe partial class LibBpf
 {
     private const string Library = "libbpf.so.1";
 
-    public const int BPF_XDP = 37, BPF_TCX_INGRESS = 46, BPF_TCX_EGRESS = 47;
+    public const int BPF_TRACE_RAW_TP = 23, BPF_XDP = 37, BPF_TCX_INGRESS = 46, BPF_TCX_EGRESS = 47;
     public const ulong BPF_ANY = 0;
     public const uint XDP_FLAGS_SKB_MODE = 2, XDP_FLAGS_DRV_MODE = 4;
+
+    /// <summary>In bpf_test_run_opts: the frames are real ones and go where the program sends them (kernel 5.18).</summary>
+    public const uint BPF_F_TEST_XDP_LIVE_FRAMES = 2;
 
     [LibraryImport(Library, SetLastError = true)]
     public static partial nint bpf_object__open_mem(void* data, nuint size, bpf_object_open_opts* opts);
@@ -44,6 +47,10 @@ public static unsafe partial class LibBpf
 
     [LibraryImport(Library)]
     public static partial int bpf_map_get_next_key(int fd, void* key, void* nextKey);
+
+    /// <summary>On return <paramref name="count"/> elements were read; -ENOENT: they were the last. A null <paramref name="inBatch"/> begins.</summary>
+    [LibraryImport(Library)]
+    public static partial int bpf_map_lookup_batch(int fd, void* inBatch, void* outBatch, void* keys, void* values, uint* count, void* opts);
 
     [LibraryImport(Library)]
     public static partial int bpf_link_create(int progFd, int targetFd, int attachType, bpf_link_create_opts* opts);

@@ -30,6 +30,14 @@ public static unsafe partial class Libc
     [LibraryImport(Library, SetLastError = true)]
     public static partial int setrlimit(int resource, void* limit);
 
+    /// <summary>int setpriority(int, id_t, int); who = 0 is the calling thread, and threads that it makes inherit its nice value.</summary>
+    [LibraryImport(Library, SetLastError = true)]
+    public static partial int setpriority(int which, uint who, int nice);
+
+    /// <summary>int sched_setscheduler(pid_t, int, const struct sched_param *); 0 is the calling thread, the parameter one int: its priority.</summary>
+    [LibraryImport(Library, SetLastError = true)]
+    public static partial int sched_setscheduler(int pid, int policy, void* parameter);
+
     /// <summary>int statfs(const char *, struct statfs *); give it 120 bytes.</summary>
     [LibraryImport(Library, SetLastError = true)]
     public static partial int statfs(void* path, void* buffer);
@@ -57,7 +65,7 @@ public static unsafe partial class Libc
 public static class Errno
 {
     public const int EPERM = 1, ENOENT = 2, ESRCH = 3, EINTR = 4, ENXIO = 6, EBADF = 9, EAGAIN = 11, ENOMEM = 12, EACCES = 13,
-        EBUSY = 16, EEXIST = 17, ENODEV = 19, EINVAL = 22, ENOSPC = 28, ERANGE = 34, ELOOP = 40, ENOLINK = 67,
+        EBUSY = 16, EEXIST = 17, ENODEV = 19, EINVAL = 22, ENOSPC = 28, ERANGE = 34, ENOTEMPTY = 39, ELOOP = 40, ENOLINK = 67,
         EPROTO = 71, EMSGSIZE = 90, EPROTONOSUPPORT = 93, EOPNOTSUPP = 95, EAFNOSUPPORT = 97, EADDRNOTAVAIL = 99,
         ENETDOWN = 100, ENOBUFS = 105, ETIMEDOUT = 110, EOWNERDEAD = 130, ENOTSUPP = 524;
 
@@ -66,7 +74,7 @@ public static class Errno
         [EPERM] = nameof(EPERM), [ENOENT] = nameof(ENOENT), [ESRCH] = nameof(ESRCH), [EINTR] = nameof(EINTR),
         [ENXIO] = nameof(ENXIO), [EBADF] = nameof(EBADF), [EAGAIN] = nameof(EAGAIN), [ENOMEM] = nameof(ENOMEM), [EACCES] = nameof(EACCES),
         [EBUSY] = nameof(EBUSY), [EEXIST] = nameof(EEXIST), [ENODEV] = nameof(ENODEV), [EINVAL] = nameof(EINVAL),
-        [ENOSPC] = nameof(ENOSPC), [ERANGE] = nameof(ERANGE), [ELOOP] = nameof(ELOOP), [ENOLINK] = nameof(ENOLINK),
+        [ENOSPC] = nameof(ENOSPC), [ERANGE] = nameof(ERANGE), [ENOTEMPTY] = nameof(ENOTEMPTY), [ELOOP] = nameof(ELOOP), [ENOLINK] = nameof(ENOLINK),
         [EPROTO] = nameof(EPROTO), [EMSGSIZE] = nameof(EMSGSIZE), [EPROTONOSUPPORT] = nameof(EPROTONOSUPPORT),
         [EOPNOTSUPP] = nameof(EOPNOTSUPP), [EAFNOSUPPORT] = nameof(EAFNOSUPPORT),
         [EADDRNOTAVAIL] = nameof(EADDRNOTAVAIL), [ENETDOWN] = nameof(ENETDOWN), [ENOBUFS] = nameof(ENOBUFS),

@@ -29,10 +29,10 @@ public struct nda_cacheinfo
 
 public static class Neighbour
 {
-    public const ushort NDA_LLADDR = 2, NDA_CACHEINFO = 3, NDA_VLAN = 5, NDA_MASTER = 9, NDA_FLAGS_EXT = 15;
+    public const ushort NDA_DST = 1, NDA_LLADDR = 2, NDA_CACHEINFO = 3, NDA_VLAN = 5, NDA_IFINDEX = 8, NDA_MASTER = 9, NDA_FLAGS_EXT = 15;
     public const byte NTF_USE = 0x01, NTF_SELF = 0x02, NTF_MASTER = 0x04, NTF_EXT_LEARNED = 0x10, NTF_OFFLOADED = 0x20,
         NTF_STICKY = 0x40;
-    public const ushort NUD_REACHABLE = 0x02, NUD_STALE = 0x04, NUD_NOARP = 0x40, NUD_PERMANENT = 0x80;
+    public const ushort NUD_REACHABLE = 0x02, NUD_STALE = 0x04, NUD_DELAY = 0x08, NUD_PROBE = 0x10, NUD_NOARP = 0x40, NUD_PERMANENT = 0x80;
     public const uint NTF_EXT_LOCKED = 0x2;
     public const uint USER_HZ = 100;
 }

@@ -5,10 +5,35 @@ using System.Collections.Immutable;
 namespace XenFastPath.Model;
 
 /// <summary>Everything that is wanted of this host.</summary>
-public sealed record HostState(ImmutableArray<Network> Networks, ImmutableArray<Pif> Pifs, ImmutableArray<Vif> Vifs, ImmutableArray<DoomedBridge> Doomed)
+public sealed partial record HostState(
+    ImmutableArray<Network> Networks, ImmutableArray<Pif> Pifs, ImmutableArray<Vif> Vifs, ImmutableArray<DoomedBridge> Doomed)
 {
+    /// <summary>The VLANs.</summary>
+    public ImmutableArray<Vlan> Vlans { get; init; } = [];
+
+    /// <summary>The bonds.</summary>
+    public ImmutableArray<Bond> Bonds { get; init; } = [];
+
+    /// <summary>Devices of VLANs and bonds that are to go.</summary>
+    public ImmutableArray<DoomedLink> DoomedLinks { get; init; } = [];
+
+    /// <summary>
+    /// Cards that were told by us to leave VLAN tags in the frames, and are to be told otherwise when no fast path needs it. What was
+    /// done, not what is wanted: it goes over from any state to the one that replaces it.
+    /// </summary>
+    public ImmutableArray<DeviceBinding> TagsKept { get; init; } = [];
+
     /// <summary>Nothing is wanted.</summary>
     public static HostState Empty { get; } = new([], [], [], []);
+
+    /// <summary>The same, after it was read from a file of before there were VLANs, bonds and marks on cards.</summary>
+    internal HostState Whole() => this with
+    {
+        Vlans = Vlans.IsDefault ? [] : Vlans,
+        Bonds = Bonds.IsDefault ? [] : Bonds,
+        DoomedLinks = DoomedLinks.IsDefault ? [] : DoomedLinks,
+        TagsKept = TagsKept.IsDefault ? [] : TagsKept,
+    };
 
     /// <summary>Finds a Network by uuid, label or bridge name.</summary>
     /// <exception cref="RefusalException">There is none.</exception>
@@ -30,10 +55,10 @@ public sealed record HostState(ImmutableArray<Network> Networks, ImmutableArray<
     public Network NetworkOf(Guid uuid) => Networks.First(n => n.Uuid == uuid);
 
     /// <summary>The PIF of a Network, if it has one.</summary>
-    public Pif? PifOf(Network network) => Pifs.FirstOrDefault(p => p.Network == network.Uuid);
+    public Pif? PifOf(Network network) => _lookups.PifsOf(this)[network.Uuid].FirstOrDefault();
 
     /// <summary>The VIFs plugged into a Network.</summary>
-    public IEnumerable<Vif> VifsOf(Network network) => Vifs.Where(v => v.Network == network.Uuid);
+    public IEnumerable<Vif> VifsOf(Network network) => _lookups.VifsOf(this)[network.Uuid];
 
     /// <summary>Adds a Network.</summary>
     /// <exception cref="RefusalException">Label, bridge or MTU is not acceptable.</exception>
@@ -42,7 +67,6 @@ public sealed record HostState(ImmutableArray<Network> Networks, ImmutableArray<
         Rules.CheckLabel(network.Label);
         Rules.CheckBridgeName(network.Bridge);
         Rules.CheckMtu(network.Label, network.Mtu);
-        Rules.CheckDatapath(network.Label, network.Datapath);
         if (Networks.Any(n => n.Label == network.Label))
             throw new RefusalException(network.Label, "there is a network with this label already");
         if (Networks.FirstOrDefault(n => n.Bridge == network.Bridge) is { } other)
@@ -55,11 +79,10 @@ public sealed record HostState(ImmutableArray<Network> Networks, ImmutableArray<
     public HostState Change(Network network)
     {
         Rules.CheckMtu(network.Label, network.Mtu);
-        Rules.CheckDatapath(network.Label, network.Datapath);
         return this with { Networks = Networks.Replace(NetworkOf(network.Uuid), network) };
     }
 
-    /// <summary>Removes a Network; its PIF stays known, without a Network.</summary>
+    /// <summary>Removes a Network, and the VLAN that is its uplink; its PIF stays known, without a Network.</summary>
     /// <exception cref="RefusalException">VIFs are plugged into it.</exception>
     public HostState Remove(Network network)
     {
@@ -72,6 +95,8 @@ public sealed record HostState(ImmutableArray<Network> Networks, ImmutableArray<
 
         DoomedBridge doomed = new(network.Uuid, network.Bridge);
         HostState without = this with { Networks = Networks.Remove(network), Doomed = Doomed.Add(doomed) };
+        if (VlanOf(network) is { } vlan)
+            without = without.Remove(vlan);
         return PifOf(network) is { } pif ? without.Change(pif with { Network = null, IsPlugged = false }) : without;
     }
 
@@ -81,8 +106,9 @@ public sealed record HostState(ImmutableArray<Network> Networks, ImmutableArray<
     {
         if (pif.Network is { } current && current != network.Uuid)
             throw new RefusalException(pif.Device, $"this is the pif of network {NetworkOf(current).Label} already");
-        if (PifOf(network) is { } other && other.Uuid != pif.Uuid)
-            throw new RefusalException(network.Label, $"the network has pif {other.Device} already");
+        RefuseIfBonded(pif);
+        if (PifOf(network)?.Uuid != pif.Uuid)
+            RefuseIfHasUplink(network);
         Pif connected = pif with { Network = network.Uuid, IsPlugged = true, WasInBridge = wasInBridge, HadLinkLocal = hadLinkLocal };
         return this with { Pifs = Pifs.Replace(pif, connected) };
     }
@@ -97,8 +123,8 @@ public sealed record HostState(ImmutableArray<Network> Networks, ImmutableArray<
     {
         if (Pifs.Any(p => p.Device == pif.Device))
             throw new RefusalException(pif.Device, "this device is a pif already");
-        bool isReal = pif.Binding is null;
-        if (isReal && Pifs.FirstOrDefault(p => p.Binding is null && p.Mac == pif.Mac && p.BusPath == pif.BusPath) is { } same)
+        bool isReal = pif is { Binding: null, Bond: null };
+        if (isReal && Pifs.FirstOrDefault(p => p is { Binding: null, Bond: null } && p.Mac == pif.Mac && p.BusPath == pif.BusPath) is { } same)
             throw new RefusalException(pif.Device, $"pif {same.Device} has the same address {pif.Mac}; forget that one first");
         RefuseIfVif(pif.Device);
         return this with { Pifs = Pifs.Add(pif) };
@@ -108,9 +134,14 @@ public sealed record HostState(ImmutableArray<Network> Networks, ImmutableArray<
     public HostState Change(Pif pif) => this with { Pifs = Pifs.Replace(Pifs.First(p => p.Uuid == pif.Uuid), pif) };
 
     /// <summary>Forgets a PIF.</summary>
-    /// <exception cref="RefusalException">It serves a Network.</exception>
+    /// <exception cref="RefusalException">It serves a Network, carries VLANs, or is a bond or in one.</exception>
     public HostState Remove(Pif pif)
     {
+        RefuseIfBonded(pif);
+        if (pif.Bond is not null)
+            throw new RefusalException(pif.Device, $"is a bond; bond destroy {pif.Device}");
+        if (VlansOf(pif).FirstOrDefault() is { } vlan)
+            throw new RefusalException(pif.Device, $"carries vlan {vlan.Tag} of network {NetworkOf(vlan.Network).Label}; vlan destroy {vlan.Device} first");
         if (pif.Network is not { } uuid)
             return this with { Pifs = Pifs.Remove(pif) };
         string label = NetworkOf(uuid).Label;
@@ -121,22 +152,31 @@ public sealed record HostState(ImmutableArray<Network> Networks, ImmutableArray<
     /// <exception cref="RefusalException">The device is plugged already, or is a PIF.</exception>
     public HostState Add(Vif vif)
     {
-        if (vif.Mac is not null)
-            Rules.CheckMac(vif.Device, vif.Mac);
         RefuseIfVif(vif.Device);
-        if (Pifs.Any(p => p.Device == vif.Device))
-            throw new RefusalException(vif.Device, "this device is a pif");
         // By another name: the device was renamed, and nobody has looked since.
         if (Vifs.FirstOrDefault(v => v.Binding == vif.Binding) is { } same)
             throw new RefusalException(vif.Device, $"plugged already as {same.Device}, into network {NetworkOf(same.Network).Label}");
-        return this with { Vifs = Vifs.Add(vif) };
+        return AddUnique(vif);
     }
 
-    /// <summary>Replaces a VIF by a changed one with the same uuid.</summary>
-    public HostState Change(Vif vif) => this with { Vifs = Vifs.Replace(Vifs.First(v => v.Uuid == vif.Uuid), vif) };
+    /// <summary>Plugs a VIF that is known to be no other's: neither its device nor the binding is.</summary>
+    /// <exception cref="RefusalException">The device is a PIF, or the MAC is none.</exception>
+    internal HostState AddUnique(Vif vif)
+    {
+        if (vif.Mac is not null)
+            Rules.CheckMac(vif.Device, vif.Mac);
+        return Pifs.All(p => p.Device != vif.Device) ? this with { Vifs = Vifs.Add(vif) } : throw new RefusalException(vif.Device, "this device is a pif");
+    }
 
-    /// <summary>Unplugs a VIF.</summary>
-    public HostState Remove(Vif vif) => this with { Vifs = Vifs.Remove(vif) };
+    /// <summary>Replaces a VIF by a changed one with the same uuid; subinterfaces of tags that it has no more go.</summary>
+    public HostState Change(Vif vif)
+    {
+        Vif was = Vifs.First(v => v.Uuid == vif.Uuid);
+        return (this with { Vifs = Vifs.Replace(was, vif) }).WithoutTags(was, vif.Trunks);
+    }
+
+    /// <summary>Unplugs a VIF; what was made for its tags goes.</summary>
+    public HostState Remove(Vif vif) => (this with { Vifs = Vifs.Remove(vif) }).WithoutTags(vif, null);
 
     /// <summary>A number for a new Network: the one after the highest while there is one, else the first that is free.</summary>
     /// <exception cref="RefusalException">All are used.</exception>

@@ -48,6 +48,18 @@ public sealed record Pif(Guid Uuid, string Device, string Mac, string? BusPath, 
     /// <summary>The kernel made IPv6 link-local addresses on it before it came into a bridge, and is to again when it leaves.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
     public bool HadLinkLocal { get; init; }
+
+    /// <summary>The bond that this PIF stands for, made here: it is found by the bond's mark, not by a key; null for all others.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public Guid? Bond { get; init; }
+
+    /// <summary>It carried addresses of this host before it came into a bridge; they go with it when it leaves.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public bool HadAddresses { get; init; }
+
+    /// <summary>The addresses that this host is to have on it; null: nothing is managed.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public IpConfiguration? Ip { get; init; }
 }
 
 /// <summary>
@@ -65,7 +77,36 @@ public sealed record DeviceBinding(string BootId, ulong NetnsInode, int Ifindex)
 /// <param name="Network">The Network it is plugged into.</param>
 /// <param name="Mac">The guest's address, if told.</param>
 /// <param name="Binding">The device it is.</param>
-public sealed record Vif(Guid Uuid, string Device, Guid Network, string? Mac, DeviceBinding Binding);
+public sealed record Vif(Guid Uuid, string Device, Guid Network, string? Mac, DeviceBinding Binding)
+{
+    /// <summary>
+    /// A trunk: frames with one of these tags belong to the Network of the VLAN with that tag on the uplink of its own Network. Each tag
+    /// is a subinterface of the device. Null, never empty: no trunk.
+    /// </summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public TagSet? Trunks { get; init; }
+}
+
+/// <summary>
+/// A VLAN of a PIF, the uplink of a Network of its own: frames carry the tag on the PIF and none in the Network. Its device is the
+/// 802.1Q subinterface of the PIF's device with this tag, whatever its name.
+/// </summary>
+/// <param name="Uuid">Its identity.</param>
+/// <param name="Pif">The PIF (a bond's too) that carries the tagged frames.</param>
+/// <param name="Tag">VLAN identifier, 1..4094; once on a PIF.</param>
+/// <param name="Network">The Network it is the uplink of.</param>
+/// <param name="Device">Name that the subinterface is made with.</param>
+public sealed record Vlan(Guid Uuid, Guid Pif, int Tag, Guid Network, string Device)
+{
+    /// <summary>The subinterface was there before us, and will be left when the VLAN goes.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public bool WasThere { get; init; }
+}
+
+/// <summary>A device or bridge that we made for an object which is no more; it is to be deleted, if it still bears our mark.</summary>
+/// <param name="Owner">The VLAN, bond or trunk VIF it was made for; a VIF's may be several.</param>
+/// <param name="Device">Its name, or the VIF's.</param>
+public sealed record DoomedLink(Guid Owner, string Device);
 
 /// <summary>A bridge that we made for a Network which is no more; it is to be deleted, if it still bears our mark.</summary>
 public sealed record DoomedBridge(Guid Network, string Bridge);

@@ -59,10 +59,60 @@ public static class Rules
             throw new RefusalException(subject, $"MTU {mtu} is out of range {MtuMin}..{MtuMax}");
     }
 
-    public static void CheckDatapath(string subject, Datapath datapath)
+    /// <summary>VLAN identifiers: 0 is "priority only" and 4095 reserved (IEEE 802.1Q table 9-2).</summary>
+    public const int TagMin = 1, TagMax = 4094;
+
+    public static void CheckTag(string subject, int tag)
     {
-        if (datapath == Datapath.Redirect)
-            throw new RefusalException(subject, "datapath redirect is not in this version; use afxdp, bridge or auto");
+        if (tag is < TagMin or > TagMax)
+            throw new RefusalException(subject, $"tag {tag} is out of range {TagMin}..{TagMax}");
+    }
+
+    /// <summary>The tags of a trunk VIF; null: none are given, and it is no trunk.</summary>
+    public static TagSet? Trunks(string subject, IReadOnlyList<int> tags)
+    {
+        foreach (int tag in tags)
+            CheckTag(subject, tag);
+        if (tags.GroupBy(t => t).FirstOrDefault(g => g.Count() > 1) is { } twice)
+            throw new RefusalException(subject, $"tag {twice.Key} is named twice");
+        return tags.Count == 0 ? null : new TagSet(tags.Select(t => (ushort)t));
+    }
+
+    /// <summary>
+    /// The subinterface of a VLAN: PIF.TAG if that is a device name; else vlan&lt;tag&gt;.&lt;n&gt;, the lowest that is free, and the long
+    /// form becomes an altname.
+    /// </summary>
+    public static string VlanDeviceFor(string pif, int tag, Func<string, bool> isTaken)
+    {
+        string name = $"{pif}.{tag}";
+        if (IsDeviceName(name) && !isTaken(name))
+            return name;
+        for (int n = 0; ; n++)
+        {
+            if (!isTaken($"vlan{tag}.{n}"))
+                return $"vlan{tag}.{n}";
+        }
+    }
+
+    /// <summary>The largest delay the kernel takes without overflow of its own counting in miimon steps, ms: an hour.</summary>
+    public const int BondDelayMsMax = 3_600_000;
+
+    /// <summary>Checks the values of a bond; what its members are is the state's matter.</summary>
+    public static void CheckBond(Bond bond)
+    {
+        BondProperties p = bond.Properties;
+        if (bond.Mac is not null)
+            CheckMac(bond.Device, bond.Mac);
+        if (p.MiimonMs is < 1 or > 10_000)
+            throw new RefusalException(bond.Device, $"miimon {p.MiimonMs} is out of range 1..10000 ms: without it a dead link is never noticed");
+        foreach ((string key, int ms) in (ReadOnlySpan<(string, int)>)[("updelay", p.UpDelayMs), ("downdelay", p.DownDelayMs)])
+        {
+            if (ms < 0 || ms > BondDelayMsMax || ms % p.MiimonMs != 0)
+                throw new RefusalException(bond.Device, $"{key} {ms} is no multiple of miimon ({p.MiimonMs} ms) in 0..{BondDelayMsMax}");
+        }
+
+        if (p.LacpAggregationKey is < 0 or > 1023)
+            throw new RefusalException(bond.Device, $"lacp-aggregation-key {p.LacpAggregationKey} is out of range 0..1023");
     }
 
     /// <summary>Parses a datapath's word.</summary>

@@ -19,16 +19,15 @@ internal sealed partial class StateJsonContext : JsonSerializerContext;
 /// <summary>The state file could not be read. The daemon does not start: guessing would undo what somebody wanted.</summary>
 public sealed class StateFileException(string path, string reason) : Exception($"{path}: {reason}");
 
-/// <summary>
-/// Reads and writes <c>STATE_DIR/state.json</c>. <paramref name="syncDirectory"/> makes a rename in a folder durable (fsync on the
-/// folder, which the framework does not offer).
-/// </summary>
+/// <summary>Reads and writes <c>STATE_DIR/state.json</c>; <paramref name="syncDirectory"/> as <see cref="DurableFile"/> takes it.</summary>
 public sealed class StateFile(string directory, Action<string> syncDirectory)
 {
     private const int Version = 1;
 
+    private readonly DurableFile _file = new(directory, "state.json", syncDirectory);
+
     /// <summary>Full name of the file.</summary>
-    public string Path { get; } = System.IO.Path.Combine(directory, "state.json");
+    public string Path => _file.Path;
 
     /// <summary>Reads the state; a host without the file wants nothing.</summary>
     /// <exception cref="StateFileException">The file is damaged or of another version.</exception>
@@ -44,7 +43,8 @@ public sealed class StateFile(string directory, Action<string> syncDirectory)
                 ?? throw new StateFileException(Path, "the file holds null");
             if (version.Version != Version)
                 throw new StateFileException(Path, $"version {version.Version}; this program reads version {Version}");
-            HostState state = JsonSerializer.Deserialize(text, StateJsonContext.Default.StateDocument)!.State;
+            HostState state = JsonSerializer.Deserialize(text, StateJsonContext.Default.StateDocument)!.State.Whole();
+            CheckUuids(state);
             CheckReferences(state);
             return state;
         }
@@ -54,31 +54,24 @@ public sealed class StateFile(string directory, Action<string> syncDirectory)
         }
     }
 
-    /// <summary>
-    /// Writes the state so that after a crash at any moment the file is either the old one or the new one: a temporary file,
-    /// fsync, rename, fsync of the folder.
-    /// </summary>
-    public void Save(HostState state)
-    {
-        Directory.CreateDirectory(directory);
-        string temporary = Path + ".new";
-        FileStreamOptions options = new()
-        {
-            Mode = FileMode.Create,
-            Access = FileAccess.Write,
-            UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead,
-        };
-        using (FileStream stream = new(temporary, options))
-        {
-            JsonSerializer.Serialize(stream, new StateDocument(Version, state), StateJsonContext.Default.StateDocument);
-            stream.Flush(flushToDisk: true);
-        }
+    /// <summary>Writes the state so that after a crash at any moment the file is either the old one or the new one.</summary>
+    public void Save(HostState state) => _file.Write(stream =>
+        JsonSerializer.Serialize(stream, new StateDocument(Version, state), StateJsonContext.Default.StateDocument));
 
-        File.Move(temporary, Path, overwrite: true);
-        syncDirectory(directory);
+    /// <summary>People edit the file: an object that was copied needs a uuid of its own.</summary>
+    private void CheckUuids(HostState state)
+    {
+        IEnumerable<(Guid Uuid, string Name)> all =
+        [
+            .. state.Networks.Select(n => (n.Uuid, $"network {n.Label}")), .. state.Pifs.Select(p => (p.Uuid, $"pif {p.Device}")),
+            .. state.Bonds.Select(b => (b.Uuid, $"bond {b.Device}")), .. state.Vlans.Select(v => (v.Uuid, $"vlan {v.Device}")),
+            .. state.Vifs.Select(v => (v.Uuid, $"vif {v.Device}")),
+        ];
+        if (all.GroupBy(o => o.Uuid, o => o.Name).FirstOrDefault(g => g.Count() > 1) is { } same)
+            throw new StateFileException(Path, $"{string.Join(" and ", same)} have the same uuid {same.Key}. Give each its own, or remove all but one.");
     }
 
-    /// <summary>People edit the file: each PIF and VIF must name a Network that is there.</summary>
+    /// <summary>Each PIF and VIF must name a Network that is there.</summary>
     private void CheckReferences(HostState state)
     {
         HashSet<Guid> networks = [.. state.Networks.Select(n => n.Uuid)];

@@ -1,4 +1,4 @@
-// rtnetlink (man 7 rtnetlink): links, bridge ports, FDB, addresses and tc of the network namespace in which it was
+// rtnetlink (man 7 rtnetlink): links, bridge ports, FDB, addresses, routes, rules and tc of the network namespace in which it was
 // opened. One part per kind of object, beside the record that describes it. Objects are changed by index, since a name
 // may be another link's tomorrow; error messages name them all the same.
 using static XenFastPath.Interop.Netlink;

@@ -81,15 +81,27 @@ public sealed record KeepTags(string Device, int Ifindex) : PlanAction
     public override string Text => $"switch rx-vlan-hw-parse of {Device} off";
 }
 
+/// <summary>Has a NIC take VLAN tags out of frames again, as it did before <see cref="KeepTags"/>.</summary>
+public sealed record RestoreTags(string Device, int Ifindex) : PlanAction
+{
+    public override string Subject => Device;
+
+    public override string Text => $"switch rx-vlan-hw-parse of {Device} on";
+}
+
 /// <summary>Takes a port into the fast path's tables, or changes what is there.</summary>
 public sealed record ConfigurePort(string Device, int Ifindex, string NetworkLabel, PortSettings Settings) : PlanAction
 {
     public override string Subject => Device;
 
     public override string Text =>
-        $"port {Device} of network {NetworkLabel}: {(Settings.Path == PortPath.Afxdp ? "afxdp" : "bridge")}"
-        + (Settings.IsForwarding ? ", forwarding" : ", not forwarding")
-        + (Settings.DropsTags ? ", tags dropped" : "")
+        $"port {Device} {(Settings.BondIfindex != 0 ? "of bond" : "of network")} {NetworkLabel}: {Settings.Path.Word()}"
+        + (Settings.HasXdpHook ? " with XDP" : "")
+        + (Settings.BondIfindex != 0 ? "" : Settings.IsForwarding ? ", forwarding" : ", not forwarding")
+        + (Settings.Tag != 0 ? $", tag {Settings.Tag}" : "")
+        + (Settings.Bond is { } bond ? $", members that transmit: {bond.Usable.Members.Length}" : "")
+        + (Settings.IsTrunk ? ", trunk" : "")
+        + (!Settings.DropsTags ? "" : Settings.IsTrunk ? ", other tags dropped" : ", tags dropped")
         + (Settings.IsIsolated ? ", isolated" : "");
 }
 

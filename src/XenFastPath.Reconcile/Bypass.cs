@@ -19,14 +19,16 @@ public sealed class Bypass(Rtnl rtnl, NftablesClient nftables, Func<int, IReadOn
         List<string> ebtables = LegacyTables.FindEbTables();
         List<string> iptables = LegacyTables.FindIpTables(ipv6: false), ip6tables = LegacyTables.FindIpTables(ipv6: true);
         ILookup<int, QdiscInfo> qdiscs = rtnl.GetQdiscs().Where(q => !s_defaultQdiscs.Contains(q.Kind)).ToLookup(q => q.Ifindex);
+        Calls all = new(IsOn("bridge-nf-call-iptables"), IsOn("bridge-nf-call-ip6tables"), IsOn("bridge-nf-call-arptables"));
+        ILookup<int, LinkInfo> members = links.ToLookup(l => l.MasterIndex);
         Dictionary<string, IReadOnlyList<string>> found = [];
         foreach (LinkInfo bridge in bridges)
         {
-            LinkInfo[] ports = [.. links.Where(l => l.MasterIndex == bridge.Index)];
+            LinkInfo[] ports = [.. members[bridge.Index].SelectMany(p => WithLower(p, links)).DistinctBy(l => l.Index)];
             List<string> here = [.. ebtables, .. chains.Where(c => c.Family == NftFamily.Bridge).Select(Describe)];
             if (bridge.Bridge!.VlanFiltering)
                 here.Add("vlan_filtering");
-            here.AddRange(BridgeNetfilter(bridge.Bridge, chains, iptables, ip6tables));
+            here.AddRange(BridgeNetfilter(bridge.Bridge, all, chains, iptables, ip6tables));
             foreach (LinkInfo device in ports.Append(bridge))
             {
                 // Family netdev, and inet's ingress hook: both are hung on devices.
@@ -44,26 +46,31 @@ public sealed class Bypass(Rtnl rtnl, NftablesClient nftables, Func<int, IReadOn
         return found;
     }
 
+    /// <summary>A port, and the devices by which its frames come: the trunk of a VLAN, the members of a bond.</summary>
+    private static IEnumerable<LinkInfo> WithLower(LinkInfo port, IReadOnlyList<LinkInfo> links) => port is { Vlan: null, Bond: null } ? [port] : links
+        .Where(l => port.Vlan is not null ? l.Index == port.LinkIndex && port.LinkNetnsId is null : port.Bond is not null && l.MasterIndex == port.Index)
+        .SelectMany(l => WithLower(l, links)).Prepend(port);
+
     private IEnumerable<string> Filters(LinkInfo port)
     {
         foreach (TcHook hook in (TcHook[])[TcHook.Ingress, TcHook.Egress])
         {
             foreach (FilterInfo filter in rtnl.GetFilters(port.Index, hook))
             {
-                if (filter.BpfName is not { } name || !name.StartsWith(PolicyFilterName, StringComparison.Ordinal))
+                if (filter.BpfName is not { } name || !name.StartsWith(OwnFilterPrefix, StringComparison.Ordinal))
                     yield return $"tc {filter.Kind} filter on {port.Name} {(hook == TcHook.Ingress ? "ingress" : "egress")}";
             }
         }
     }
 
-    /// <summary>Name of our own filter, on kernels where the policy hook is one.</summary>
-    public const string PolicyFilterName = "xfp_policy";
+    /// <summary>What the names of our own filters begin with, on kernels where a hook is one, and those of our programs.</summary>
+    public const string OwnFilterPrefix = "xfp_";
 
     /// <summary>bridge-nf: the kernel shows bridged IP packets to the rules for routed ones, if told to, for all bridges or for one.</summary>
-    private static IEnumerable<string> BridgeNetfilter(BridgeData bridge, List<NftChain> chains, List<string> iptables, List<string> ip6tables)
+    private static IEnumerable<string> BridgeNetfilter(BridgeData bridge, Calls all, List<NftChain> chains, List<string> iptables, List<string> ip6tables)
     {
-        bool ip4 = bridge.CallsIptables || IsOn("bridge-nf-call-iptables"), ip6 = bridge.CallsIp6tables || IsOn("bridge-nf-call-ip6tables");
-        bool arp = bridge.CallsArptables || IsOn("bridge-nf-call-arptables");
+        bool ip4 = bridge.CallsIptables || all.Iptables, ip6 = bridge.CallsIp6tables || all.Ip6tables;
+        bool arp = bridge.CallsArptables || all.Arptables;
         foreach (NftChain chain in chains)
         {
             bool isCalled = chain.Family switch
@@ -83,6 +90,9 @@ public sealed class Bypass(Rtnl rtnl, NftablesClient nftables, Func<int, IReadOn
         foreach (string table in ip6 ? ip6tables : [])
             yield return "bridge-nf: " + table;
     }
+
+    /// <summary>What the kernel is told for all bridges.</summary>
+    private readonly record struct Calls(bool Iptables, bool Ip6tables, bool Arptables);
 
     private static bool IsOn(string name)
     {

@@ -37,7 +37,7 @@ public static class Follow
                 continue;
             Pif now = pif with { Device = device.Name };
             if (pif.Binding is not null)
-                now = now with { Mac = device.Address?.ToString() ?? pif.Mac, Binding = observed.BindingOf(device) };
+                now = now with { Mac = Observed.KeyOf(device).Mac ?? pif.Mac, Binding = observed.BindingOf(device) };
             if (now != pif)
                 state = state.Change(now);
             if (device.Name != pif.Device)
@@ -46,7 +46,7 @@ public static class Follow
 
         foreach (Network network in state.Networks.Where(n => observed.Link(n.Bridge) is null))
         {
-            LinkInfo? renamed = observed.Links.FirstOrDefault(l => l.Bridge is not null && l.Alias == Plan.MarkOf(network.Uuid));
+            LinkInfo? renamed = observed.BridgeMarkedFor(network.Uuid);
             if (renamed is null || state.Networks.Any(n => n.Bridge == renamed.Name))
                 continue;
             state = state.Change(network with { Bridge = renamed.Name });
@@ -54,7 +54,28 @@ public static class Follow
         }
 
         ImmutableArray<DoomedBridge> doomed =
-            [.. state.Doomed.Where(d => observed.Links.Any(l => l.Bridge is not null && l.Alias == Plan.MarkOf(d.Network)))];
-        return (doomed.Length == state.Doomed.Length ? state : state with { Doomed = doomed }, happenings);
+            [.. state.Doomed.Where(d => observed.BridgeMarkedFor(d.Network) is not null)];
+        if (doomed.Length != state.Doomed.Length)
+            state = state with { Doomed = doomed };
+        ImmutableArray<DoomedLink> links = [.. state.DoomedLinks.Where(d => Plan.LeftOvers(d, state, observed).Any())];
+        if (links.Length != state.DoomedLinks.Length)
+            state = state with { DoomedLinks = links };
+        ImmutableArray<DeviceBinding> kept = [.. state.TagsKept.Where(b => observed.DeviceOf(b) is not null)];
+        if (kept.Length != state.TagsKept.Length)
+            state = state with { TagsKept = kept };
+        return (state, happenings);
     }
+
+    /// <summary>Is a step about the program's tables alone? Then the links are as they were after it, and need not be read again.</summary>
+    public static bool LeavesLinks(PlanAction step, Observed observed) => step is ConfigurePort { Settings.Path: PortPath.Bridge } port
+        && observed.FastPath.Ports.GetValueOrDefault(port.Ifindex) is null or { Path: PortPath.Bridge };
+
+    /// <summary>What must be on the disk before a step is taken, so that it can be taken back whatever happens.</summary>
+    public static HostState Before(HostState state, PlanAction step, Observed observed) =>
+        step is KeepTags keep && observed.BindingOf(observed.Link(keep.Ifindex)!) is { } card && !state.TagsKept.Contains(card)
+            ? state with { TagsKept = state.TagsKept.Add(card) } : state;
+
+    /// <summary>What a step that was taken has settled.</summary>
+    public static HostState After(HostState state, PlanAction step, Observed observed) =>
+        step is RestoreTags restore ? state with { TagsKept = state.TagsKept.RemoveAll(c => observed.DeviceOf(c)?.Index == restore.Ifindex) } : state;
 }

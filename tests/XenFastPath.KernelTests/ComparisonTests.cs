@@ -4,27 +4,35 @@ using XenFastPath.KernelTests.Lab;
 namespace XenFastPath.KernelTests;
 
 /// <summary>
-/// The same bodies run on the plain bridge and on the afxdp path. What each receiver got must agree: per flow (sender, receiver,
+/// The same bodies run on the plain bridge and on a fast path. What each receiver got must agree: per flow (sender, receiver,
 /// EtherType) the same frames in the same order, after checksums are normalised and padding is taken off.
 /// </summary>
 public sealed class ComparisonTests
 {
-    public static TheoryData<string> Bodies =>
-    [
-        "known unicast", "unknown flood", "broadcast", "multicast", "reserved", "station move",
-        "age out", "flush", "source multicast", "ip and udp", "sctp", "vlan",
-    ];
+    /// <summary>An emulated machine takes half a minute for each: it runs the one in which a kernel could differ from another most.</summary>
+    public static IEnumerable<TheoryDataRow<string, string>> Bodies =>
+        from datapath in (string[])["afxdp", "redirect"]
+        from body in new[]
+        {
+            "known unicast", "unknown flood", "broadcast", "multicast", "reserved", "station move",
+            "age out", "flush", "source multicast", "ip and udp", "sctp", "vlan",
+        }
+        let row = new TheoryDataRow<string, string>(body, datapath)
+        select body is "vlan" && datapath is "afxdp" ? row.WithTrait("rung", "minimum") : row;
 
     [Theory]
     [MemberData(nameof(Bodies))]
-    public void Bridge_and_afxdp_agree(string body)
+    public void Bridge_and_fast_path_agree(string body, string datapath)
     {
-        string bridge = Run(body, "bridge"), afxdp = Run(body, "afxdp");
+        string bridge = Run(body, "bridge", out _), fast = Run(body, datapath, out long stalls);
+        // A forwarder that stood still throws away what waited: right, but nothing to compare. An emulated machine makes it do so.
+        for (int again = 0; again < 5 && stalls > 0 && datapath is "afxdp" && Lab.Lab.Scale > 1 && fast != bridge; again++)
+            fast = Run(body, datapath, out stalls);
         Assert.NotEqual("", bridge);
-        Assert.Equal(bridge, afxdp);
+        Assert.Equal(bridge, fast);
     }
 
-    private static string Run(string body, string datapath)
+    private static string Run(string body, string datapath, out long stalls)
     {
         using Lab.Lab lab = new(guests: 3);
         Guest world = lab.AddWorld();
@@ -34,9 +42,11 @@ public sealed class ComparisonTests
         Introduce(stations, lab);
         Recorder recorder = new(lab, stations);
         Perform(body, recorder, stations, lab);
-        if (datapath == "afxdp" && body is "known unicast" or "station move" or "ip and udp")
+        string text = recorder.Text();
+        if (datapath is not "bridge" && body is "known unicast" or "station move" or "ip and udp")
             Assert.True(lab.VifOf(stations[0]).Counters!.FastRxFrames > 0, "nothing took the fast path: the comparison is void");
-        return recorder.Text();
+        stalls = lab.Stats().Loop.GetValueOrDefault("stalls");
+        return text;
     }
 
     /// <summary>Everybody is known before the body begins, unless it is about not being known.</summary>

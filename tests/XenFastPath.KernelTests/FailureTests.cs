@@ -10,7 +10,7 @@ public sealed class FailureTests
     private const int SIGKILL = 9, SIGCONT = 18, SIGSTOP = 19;
 
     [Theory]
-    [InlineData("forwarder", SIGKILL, 6, 20)]
+    [InlineData("forwarder", SIGKILL, 6, 20, Traits = ["rung", "minimum"])]
     [InlineData("forwarder", SIGKILL, 64, 20)]
     [InlineData("forwarder", SIGSTOP, 6, 200)]
     [InlineData("forwarder", SIGSTOP, 64, 200)]
@@ -35,8 +35,11 @@ public sealed class FailureTests
         Lab.Lab.Signal(pid, signal);
         (int lost, int longestMs) = prober.Finish();
         TestContext.Current.SendDiagnosticMessage(
-            $"{victim} {(signal == SIGKILL ? "killed" : "stopped")}, {ports} ports: {lost} of 6000 replies lost, {longestMs} ms at a stretch");
-        Assert.True(lost <= lostMsMax, $"{lost} replies lost at 1 kHz; at most {lostMsMax} are allowed");
+            $"{victim} {(signal == SIGKILL ? "killed" : "stopped")}, {ports} ports: {lost} of 6000 replies lost, {longestMs} ms at a stretch"
+            + $"; stolen {prober.StolenMs} ms");
+        lostMsMax = Math.Max(lostMsMax * Lab.Lab.Scale, Lab.Lab.LossMax(6000));
+        Assert.True(lost <= lostMsMax + prober.StolenMs,
+            $"{lost} replies lost at 1 kHz; at most {lostMsMax} are allowed, and {prober.StolenMs} that the host stole");
         if (signal == SIGSTOP)
             Lab.Lab.Signal(pid, SIGCONT);
         if (victim == "control" && signal == SIGKILL)
@@ -53,8 +56,8 @@ public sealed class FailureTests
         a.Netns.Run("ping", "-c", "1", b.Ip);
         lab.Sync();
         long before = lab.VifOf(a).Counters!.FastRxFrames;
-        Assert.Contains("500 received", a.Netns.Run("ping", "-q", "-i", "0.002", "-c", "500", b.Ip));
-        Assert.True(lab.VifOf(a).Counters!.FastRxFrames - before > 490, "the fast path did not come back");
+        int sent = Lab.Lab.Ping(a, b, 500, intervalMs: 2);
+        Assert.True(lab.VifOf(a).Counters!.FastRxFrames - before > sent * 98 / 100 - Lab.Lab.LossMax(sent), "the fast path did not come back");
         HostileTests.AssertSound(lab);
     }
 
@@ -101,6 +104,7 @@ public sealed class FailureTests
     }
 
     [Fact]
+    [Trait("rung", "minimum")]
     public void A_restart_of_the_daemon_keeps_objects_bridges_and_traffic()
     {
         using Lab.Lab lab = new(guests: 3);
@@ -121,7 +125,7 @@ public sealed class FailureTests
             Tool.Eventually(() => prober.Sent > 500, "requests run");
             lab.EndDaemon(signal);
             lab.StartDaemon();
-            Assert.Equal(0, prober.Finish().Lost);
+            prober.FinishWith(Lab.Lab.LossMax(4000));
             NetworkInfo after = lab.Network("xenbr0");
             Assert.Equal(before.Uuid, after.Uuid);
             Assert.Equal(before.BridgeIfindex, after.BridgeIfindex);
@@ -157,6 +161,21 @@ public sealed class FailureTests
         Assert.DoesNotContain("EEXIST", lab.Log());
     }
 
+    /// <summary>In its session, where nice values count, and that session before others, where the kernel groups by session.</summary>
+    [Fact]
+    public void The_packet_thread_goes_before_other_processes()
+    {
+        using Lab.Lab lab = new(guests: 0);
+        int pid = lab.Show().Forwarder.Pid!.Value;
+        const int niceField = 19 - 2;       // proc_pid_stat(5), counted behind the name, which may hold spaces
+        string loop = Directory.EnumerateDirectories($"/proc/{pid}/task").Select(t => File.ReadAllText(Path.Combine(t, "stat")))
+            .Single(s => s.Contains("(packet-loop)", StringComparison.Ordinal));
+        Assert.Equal("-20", loop[(loop.LastIndexOf(')') + 2)..].Split(' ')[niceField - 1]);
+        string group = $"/proc/{pid}/autogroup";
+        if (File.Exists(group))
+            Assert.EndsWith("nice -20", File.ReadAllText(group).TrimEnd());
+    }
+
     [Fact]
     public void A_daemon_that_finds_a_forwarder_standing_still_replaces_it()
     {
@@ -173,6 +192,7 @@ public sealed class FailureTests
     }
 
     [Fact]
+    [Trait("rung", "minimum")]
     public void Pins_of_another_layout_are_replaced_without_detaching()
     {
         using Lab.Lab lab = new(guests: 2);
@@ -183,22 +203,23 @@ public sealed class FailureTests
         b.AddAddress();
         a.Netns.Run("ping", "-c", "2", "-i", "0.2", b.Ip);
         string instance = Directory.EnumerateDirectories(Path.Combine(lab.Bpffs, "xenfastpath")).Single();
-        string[] links = LinkIds(lab, Path.Combine(instance, "v1"));
-        Assert.Equal(4, links.Length);      // XDP and policy of two ports
+        string current = $"v{Dataplane.Layout.Version}";
+        string[] links = LinkIds(lab, Path.Combine(instance, current));
+        // XDP and policy of two ports; without tcx (before kernel 6.6) the policy is a filter, which needs no pin.
+        Assert.Equal(Environment.OSVersion.Version >= new Version(6, 6) ? 4 : 2, links.Length);
         using Prober prober = new(a, b, count: 4000);
         Tool.Eventually(() => prober.Sent > 500, "requests run");
         lab.EndDaemon(SIGKILL);
-        Tool.Run("mv", Path.Combine(instance, "v1"), Path.Combine(instance, "v0"));
+        Tool.Run("mv", Path.Combine(instance, current), Path.Combine(instance, "v0"));
         lab.StartDaemon();
-        int lost = prober.Finish().Lost;
+        prober.FinishWith(20 + Lab.Lab.LossMax(4000));
         lab.WaitForPath("lan", "afxdp");
-        Assert.Equal(links, LinkIds(lab, Path.Combine(instance, "v1")));
+        Assert.Equal(links, LinkIds(lab, Path.Combine(instance, current)));
         Assert.False(Directory.Exists(Path.Combine(instance, "v0")));
-        Assert.True(lost <= 20, $"{lost} replies lost");
         lab.Sync();
         long before = lab.VifOf(a).Counters!.FastRxFrames;
-        a.Netns.Run("ping", "-q", "-i", "0.002", "-c", "500", b.Ip);
-        Assert.True(lab.VifOf(a).Counters!.FastRxFrames - before > 490);
+        int sent = Lab.Lab.Ping(a, b, 500, intervalMs: 2);
+        Assert.True(lab.VifOf(a).Counters!.FastRxFrames - before > sent * 98 / 100 - Lab.Lab.LossMax(sent));
     }
 
     /// <summary>The kernel's numbers of the pinned links: the same number is the same attachment.</summary>

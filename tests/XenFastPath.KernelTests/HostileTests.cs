@@ -7,8 +7,9 @@ namespace XenFastPath.KernelTests;
 public sealed class HostileTests
 {
     [Theory]
-    [InlineData("bridge")]
-    [InlineData("afxdp")]
+    [InlineData("bridge", Traits = ["rung", "minimum"])]
+    [InlineData("afxdp", Traits = ["rung", "minimum"])]
+    [InlineData("redirect")]
     public void Tagged_frames_from_a_plain_vif_never_leave(string datapath)
     {
         using Lab.Lab lab = new(guests: 2);
@@ -63,12 +64,14 @@ public sealed class HostileTests
         byte[] header = [.. ComparisonTests.Mac(victim.Mac), .. ComparisonTests.Mac(badMac)];
         Assert.False(bad.Write(header));                                        // no Ethernet header: the kernel refuses
         Assert.True(bad.Write([.. header, 8, 0]));                              // 14 bytes
-        using Process ping = Tool.Start("nsenter", "--net=" + victim.Netns.Path, "ping", "-q", "-i", "0.001", "-c", "3000", friend.Ip);
+        const int pings = 3000;
+        Steal steal = new();
+        using Process ping = Tool.Start("nsenter", "--net=" + victim.Netns.Path, "ping", "-q", "-i", "0.001", "-c", $"{pings}", friend.Ip);
         Random random = new(7);
         int[] longest = [100, 1600, 3000, 9000, 60_000];
         while (!ping.HasExited)
             bad.Write([.. header, .. Garbage(random, longest[random.Next(longest.Length)])]);
-        Assert.Contains(" 0% packet loss", ping.StandardOutput.ReadToEnd());
+        AssertLost(lab, ping, pings, steal);
         List<byte[]> got = victim.Socket.Collect(f => f.AsSpan(6, 6).SequenceEqual(ComparisonTests.Mac(badMac)), int.MaxValue, quietMs: 200);
         Assert.NotEmpty(got);
         Assert.All(got, f => Assert.InRange(f.Length, 14, 1518));
@@ -145,6 +148,7 @@ public sealed class HostileTests
         lab.Sync();
         long before = lab.VifOf(a).Counters!.FastRxFrames;
         const int pings = 3000;
+        Steal steal = new();
         using Process ping = Tool.Start("nsenter", "--net=" + a.Netns.Path, "ping", "-q", "-i", "0.001", "-c", $"{pings}", b.Ip);
         Stopwatch watch = Stopwatch.StartNew();
         int flooded = 0;
@@ -156,14 +160,14 @@ public sealed class HostileTests
 
         double perSecond = flooded / watch.Elapsed.TotalSeconds;
         TestContext.Current.SendDiagnosticMessage($"{perSecond:f0} new source addresses a second");
-        Assert.True(perSecond > 100_000, $"only {perSecond:f0} new addresses a second: no flood");
-        Assert.Contains($"{pings} received", ping.StandardOutput.ReadToEnd());
+        Assert.True(perSecond > 100_000.0 / Lab.Lab.Scale, $"only {perSecond:f0} new addresses a second: no flood");
+        AssertLost(lab, ping, pings, steal);
         Tool.Eventually(() => lab.Network("bad").Path == "bridge", "the flooded network rests");
         Assert.Contains("floods", lab.Network("bad").PathReason);
         Assert.Contains(flooder.Vif, lab.Network("bad").PathReason);
         Assert.Equal("afxdp", lab.Network("good").Path);
         long fast = lab.VifOf(a).Counters!.FastRxFrames - before;
-        Assert.True(fast > pings * 0.99, $"{fast} of {pings} on the fast path during the flood");
+        Assert.True(fast > pings * 0.99 - Lab.Lab.LossMax(pings), $"{fast} of {pings} on the fast path during the flood");
         AssertSound(lab);
     }
 
@@ -186,14 +190,25 @@ public sealed class HostileTests
         lab.Sync();
         Tool.Eventually(() => lab.Call(Api.ApiMethods.FdbList, new("lan")).Any(e => e.Mac == "02:00:00:00:0d:0d" && e.FastPath),
             "the dead guest is on the fast path");
-        using Process ping = Tool.Start("nsenter", "--net=" + a.Netns.Path, "ping", "-q", "-i", "0.001", "-c", "2000", b.Ip);
+        const int pings = 2000;
+        Steal steal = new();
+        using Process ping = Tool.Start("nsenter", "--net=" + a.Netns.Path, "ping", "-q", "-i", "0.001", "-c", $"{pings}", b.Ip);
         byte[] frame = ComparisonTests.Ipv4("02:00:00:00:0d:0d", sender.Mac, 1, new byte[100]);
         while (!ping.HasExited)
             sender.Socket.SendMany(frame, 256);
-        Assert.Contains(" 0% packet loss", ping.StandardOutput.ReadToEnd());
+        AssertLost(lab, ping, pings, steal);
         long dropped = lab.Counter("tap9", "fwd_tx_dropped_by_device") + lab.Counter(sender.Vif, "fwd_drop_tx_full");
         Assert.True(dropped > 1000, $"only {dropped} drops: the dead guest was not full");
         AssertSound(lab);
+    }
+
+    /// <summary>Of so many pings none is lost but what the host has stolen, or an emulated machine loses.</summary>
+    private static void AssertLost(Lab.Lab lab, Process ping, int pings, Steal steal)
+    {
+        string report = ping.StandardOutput.ReadToEnd();
+        int lost = pings - int.Parse(report[..report.IndexOf(" received", StringComparison.Ordinal)].Split(' ')[^1]);
+        Assert.True(lost <= Lab.Lab.LossMax(pings) + steal.Ms,
+            $"{report}\nstolen by the host: {steal.Ms} ms; {string.Join(' ', lab.Stats().Loop)}");
     }
 
     /// <summary>The counters that must stay zero, and the ledger.</summary>

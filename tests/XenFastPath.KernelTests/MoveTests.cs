@@ -6,13 +6,16 @@ namespace XenFastPath.KernelTests;
 /// <summary>Stations that move from port to port while traffic runs and entries are refreshed.</summary>
 public sealed class MoveTests
 {
-    private const int Moves = 10_000, Nomads = 50;
+    private const int Nomads = 50;
+    private static readonly int s_moves = 10_000 / Lab.Lab.Scale;
 
-    [Fact]
-    public void Ten_thousand_moves_leave_no_mac_on_its_old_port()
+    [Theory]
+    [InlineData("afxdp")]
+    [InlineData("redirect")]
+    public void Ten_thousand_moves_leave_no_mac_on_its_old_port(string datapath)
     {
         using Lab.Lab lab = new(guests: 4);
-        PlugThreeAndAStranger(lab);
+        PlugThreeAndAStranger(lab, datapath);
         Guest[] ports = [.. lab.Guests.Take(3)];
         Guest stranger = lab.Guests[3];
         foreach (Guest port in lab.Guests)
@@ -28,17 +31,19 @@ public sealed class MoveTests
         AssertTablesKnow(place, ports, lab);
         AssertFramesArriveAt(place, ports);
         Assert.Empty(stranger.Socket.Collect(f => f[6] == 2 && f[10] == 0xcc, 1, quietMs: 200));
-        Assert.True(lab.Stats().Mirror["moves"] > Moves / 10, $"{lab.Stats().Mirror["moves"]} moves seen");
+        Assert.True(lab.Stats().Mirror["moves"] > s_moves / 10, $"{lab.Stats().Mirror["moves"]} moves seen");
         HostileTests.AssertSound(lab);
     }
 
-    [Fact]
-    public void A_source_that_only_the_fast_path_sees_does_not_age_out()
+    [Theory]
+    [InlineData("afxdp")]
+    [InlineData("redirect")]
+    public void A_source_that_only_the_fast_path_sees_does_not_age_out(string datapath)
     {
         using Lab.Lab lab = new(guests: 3);
-        lab.CreateNetwork("lan", "afxdp");
+        lab.CreateNetwork("lan", datapath);
         lab.Dom0.Run("ip", "link", "set", "lan", "type", "bridge", "ageing_time", "300");
-        lab.PlugAll("lan", "afxdp");
+        lab.PlugAll("lan", datapath);
         Guest a = lab.Guests[0], b = lab.Guests[1], bystander = lab.Guests[2];
         a.AddAddress();
         b.AddAddress();
@@ -72,17 +77,17 @@ public sealed class MoveTests
     }
 
     /// <summary>Three guests on one Network, the fourth on another.</summary>
-    private static void PlugThreeAndAStranger(Lab.Lab lab)
+    private static void PlugThreeAndAStranger(Lab.Lab lab, string datapath)
     {
-        lab.CreateNetwork("lan", "afxdp");
-        lab.CreateNetwork("other", "afxdp");
+        lab.CreateNetwork("lan", datapath);
+        lab.CreateNetwork("other", datapath);
         // The shortest ageing time that the kernel takes seriously: every source is refreshed several times a second.
         lab.Dom0.Run("ip", "link", "set", "lan", "type", "bridge", "ageing_time", "300");
         for (int i = 0; i < 3; i++)
             lab.Plug(lab.Guests[i], "lan");
         lab.Plug(lab.Guests[3], "other");
-        lab.WaitForPath("lan", "afxdp");
-        lab.WaitForPath("other", "afxdp");
+        lab.WaitForPath("lan", datapath);
+        lab.WaitForPath("other", datapath);
     }
 
     /// <summary>Moves the nomads at random while frames are sent to all of them; returns the port where each ended.</summary>
@@ -99,7 +104,7 @@ public sealed class MoveTests
         traffic.Start();
         Random random = new(3);
         int[] place = new int[Nomads];
-        for (int i = 0; i < Moves; i++)
+        for (int i = 0; i < s_moves; i++)
         {
             int nomad = random.Next(Nomads);
             place[nomad] = (place[nomad] + 1 + random.Next(2)) % 3;

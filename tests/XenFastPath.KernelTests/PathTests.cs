@@ -22,6 +22,7 @@ public sealed class PathTests
     }
 
     [Fact]
+    [Trait("rung", "minimum")]
     public void Known_unicast_between_two_vifs_goes_through_the_forwarder()
     {
         using Lab.Lab lab = new(guests: 2);
@@ -33,19 +34,18 @@ public sealed class PathTests
         a.Netns.Run("ping", "-c", "2", "-i", "0.2", b.Ip);
         lab.Sync();
         PortCountersInfo before = lab.VifOf(a).Counters!;
-        const int pings = 2000;
-        string output = a.Netns.Run("ping", "-q", "-i", "0.001", "-c", $"{pings}", b.Ip);
-        Assert.Contains($"{pings} received", output);
+        int pings = Lab.Lab.Ping(a, b, 2000, intervalMs: 1);
         PortCountersInfo after = lab.VifOf(a).Counters!;
         long fast = after.FastRxFrames - before.FastRxFrames, kernel = after.KernelFrames - before.KernelFrames;
-        Assert.True(fast > 99 * kernel, $"{fast} frames by the forwarder, {kernel} by the bridge");
-        Assert.True(fast >= pings);
+        Assert.True(fast > 99 / Lab.Lab.Scale * kernel, $"{fast} frames by the forwarder, {kernel} by the bridge");
+        Assert.True(fast >= pings - Lab.Lab.LossMax(pings) - kernel);
         PortPathInfo path = lab.VifOf(a).Path!;
         Assert.Equal(("afxdp", "native", "copy"), (path.Path, path.Xdp, path.Umem));
         Assert.Contains("xdp", lab.Dom0.Run("ip", "-details", "link", "show", "vif1.0"));
     }
 
     [Fact]
+    [Trait("rung", "minimum")]
     public void A_frame_for_dom0_itself_never_leaves_the_kernels_way()
     {
         using Lab.Lab lab = new(guests: 2);
@@ -56,10 +56,14 @@ public sealed class PathTests
         lab.Guests[0].Netns.Run("ping", "-c", "20", "-i", "0.01", "10.77.0.100");
         lab.Sync();
         Assert.Equal(0, lab.VifOf(lab.Guests[0]).Counters!.FastRxFrames);
-        Assert.True(lab.Counter("vif1.0", "pass_unknown") >= 19);
+        // While either process is held up, or control has not told of the guest yet (an emulated machine), the frames pass for that reason.
+        string[] reasons = ["pass_unknown", "pass_source_unknown", "pass_control_stale", "pass_forwarder_stale"];
+        Assert.True(lab.Counter("vif1.0", "pass_unknown") > 0);
+        Assert.True(reasons.Sum(r => lab.Counter("vif1.0", r)) >= 19);
     }
 
     [Fact]
+    [Trait("rung", "minimum")]
     public void The_path_can_be_changed_while_traffic_runs()
     {
         using Lab.Lab lab = new(guests: 2);
@@ -69,16 +73,15 @@ public sealed class PathTests
         a.AddAddress();
         b.AddAddress();
         a.Netns.Run("ping", "-c", "1", b.Ip);
-        using var ping = Tool.Start("nsenter", "--net=" + a.Netns.Path, "ping", "-q", "-i", "0.002", "-c", "2000", b.Ip);
-        foreach (string datapath in new[] { "afxdp", "bridge", "afxdp", "auto" })
+        using Prober prober = new(a, b, count: 4000);
+        foreach (string datapath in new[] { "afxdp", "redirect", "bridge", "redirect", "afxdp", "auto" })
         {
             lab.Call(ApiMethods.NetworkSet, new("lan", Datapath: datapath));
             lab.WaitForPath("lan", datapath == "auto" ? "bridge" : datapath);
             Tmds.Linux.LibC.usleep(300_000);
         }
 
-        string output = ping.StandardOutput.ReadToEnd();
-        Assert.Contains(" 2000 received", output);
+        prober.FinishWith(Lab.Lab.LossMax(4000));
         string[] details = lab.Dom0.Run("ip", "-details", "link", "show", "vif1.0").Split('\n');
         Assert.Equal("", details.FirstOrDefault(l => l.Contains("xdp", StringComparison.Ordinal)) ?? "");
     }
@@ -107,8 +110,8 @@ public sealed class PathTests
             changes += 6;
         }
 
-        Assert.True(changes > 20, $"only {changes} changes");
-        Assert.Equal(0, prober.Finish().Lost);
+        Assert.True(changes > 20 / Lab.Lab.Scale, $"only {changes} changes");
+        prober.FinishWith(Lab.Lab.LossMax(5000));
         HostileTests.AssertSound(lab);
     }
 
@@ -175,6 +178,7 @@ public sealed class PathTests
     }
 
     [Fact]
+    [Trait("rung", "minimum")]
     public void A_tap_without_virtio_headers_gets_the_fast_path()
     {
         using Lab.Lab lab = new(guests: 1);
@@ -200,7 +204,9 @@ public sealed class PathTests
         lab.Dom0.Run("nft", "add table inet wall; add chain inet wall in { type filter hook ingress device vif2.0 priority 0; }; "
             + "add rule inet wall in counter");
         lab.Dom0.Run("tc", "qdisc", "add", "dev", "vif2.0", "root", "tbf", "rate", "1gbit", "burst", "100k", "latency", "10ms");
-        lab.Dom0.Run("tc", "qdisc", "add", "dev", "vif2.0", "clsact");
+        // Without tcx (before kernel 6.6) our own policy filter has brought it.
+        if (!lab.Dom0.Run("tc", "qdisc", "show", "dev", "vif2.0").Contains("clsact", StringComparison.Ordinal))
+            lab.Dom0.Run("tc", "qdisc", "add", "dev", "vif2.0", "clsact");
         lab.Dom0.Run("tc", "filter", "add", "dev", "vif2.0", "egress", "u32", "match", "u32", "0", "0", "flowid", "1:1");
         string all = "";
         Tool.Eventually(() => (all = string.Join('\n', lab.Network("lan").Bypassed)).Split('\n').Length >= 5, "five filters are found");
@@ -214,6 +220,7 @@ public sealed class PathTests
     }
 
     [Fact]
+    [Trait("rung", "minimum")]
     public void A_port_with_two_queues_gets_two_sockets()
     {
         using Lab.Lab lab = new(guests: 1);

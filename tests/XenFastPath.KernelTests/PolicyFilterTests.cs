@@ -5,6 +5,7 @@ using XenFastPath.Netlink;
 
 namespace XenFastPath.KernelTests;
 
+[Trait("rung", "minimum")]
 public sealed class PolicyFilterTests : IDisposable
 {
     private readonly string _bpffs = Directory.CreateTempSubdirectory("xfp-bpf-").FullName;

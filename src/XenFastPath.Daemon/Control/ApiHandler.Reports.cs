@@ -61,16 +61,10 @@ internal sealed partial class ApiHandler
         Observed observed = Look();
         return new ShowInfo(Program.Version, Diagnosis.KernelRelease, FastPath.Pins.Instance, Views.Forwarder(FastPath),
             [.. State.Networks.Select(n => Views.Of(n, State, observed, FastPath))],
-            [.. State.Pifs.Where(f => f.Network is null).Select(f => Views.Of(f, State, observed, FastPath))], (long)Clock.NowNs());
+            [.. State.Pifs.Where(f => f.Network is null).Select(f => Views.Of(f, State, observed, FastPath))], (long)Clock.NowNs(), Pending);
     });
 
-    public ValueTask<PlanInfo> Plan(Empty p, CancellationToken c) => Ask(() =>
-    {
-        Plan plan = Reconcile.Plan.Diff(State, Look());
-        return new PlanInfo([.. plan.Actions.Select(a => a.Text), .. plan.Problems.Select(r => $"cannot: {r.Message}")]);
-    });
-
-    public ValueTask<DoctorInfo> Doctor(Empty p, CancellationToken c) => Ask(() => Diagnosis.Examine(FastPath));
+    public ValueTask<DoctorInfo> Doctor(Empty p, CancellationToken c) => Ask(() => Diagnosis.Examine(FastPath, controller.SecondsLeft));
 
     public ValueTask<IReadOnlyList<BridgeInfo>> BridgeList(Empty p, CancellationToken c) => Ask<IReadOnlyList<BridgeInfo>>(() =>
     {

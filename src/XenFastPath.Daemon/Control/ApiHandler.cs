@@ -16,19 +16,19 @@ internal sealed partial class ApiHandler(Controller controller) : IApiHandler
 
     private FastPathManager FastPath => controller.FastPath;
 
+    private Rtnl Rtnl => controller.Rtnl;
+
     public ValueTask<NetworkInfo> NetworkCreate(NetworkCreateParams p, CancellationToken c) => Ask(() =>
     {
         Observed observed = Look();
-        string bridge = p.Bridge ?? Rules.BridgeFor(p.Label, name => observed.Link(name) is not null || State.Networks.Any(n => n.Bridge == name));
-        LinkInfo? adopted = Admission.Bridge(bridge, observed);
-        int mtu = p.Mtu ?? adopted?.Mtu ?? Rules.MtuDefault;
         Datapath datapath = p.Datapath is null ? Datapath.Auto : Rules.ParseDatapath(p.Label, p.Datapath);
-        Network network = new(Guid.NewGuid(), State.NextNetworkId(), p.Label, bridge, mtu, datapath);
+        Network network = NewNetwork(Guid.NewGuid(), State, p.Label, p.Bridge, p.Mtu, datapath, observed);
         HostState wanted = State.Add(network);
         if (p.Pif is not null)
             wanted = Connect(wanted, p.Pif, network, observed);
+        string adopted = observed.BridgeOf(network) is null ? "" : ", adopted";
         controller.Commit(wanted, $"network create {p.Label}");
-        controller.Announce("network.created", p.Label, $"bridge {bridge}, mtu {mtu}, datapath {Rules.Word(datapath)}{(adopted is null ? "" : ", adopted")}");
+        controller.Announce("network.created", p.Label, $"bridge {network.Bridge}, mtu {network.Mtu}, datapath {Rules.Word(datapath)}{adopted}");
         return Info(network);
     });
 
@@ -52,15 +52,7 @@ internal sealed partial class ApiHandler(Controller controller) : IApiHandler
             Datapath = p.Datapath is null ? network.Datapath : Rules.ParseDatapath(network.Label, p.Datapath),
         };
         HostState wanted = State.Change(changed);
-        foreach ((LinkInfo device, bool isPif) in Views.PortsOf(network, State, observed))
-        {
-            if (isPif)
-                Admission.Uplink(device, network.Bridge, changed.Mtu, observed, []);
-            else
-                Admission.Vif(device.Name, changed, observed);
-            FastPath.Forgive(device.Index);
-        }
-
+        CheckPorts(State, changed, observed);
         if (p.NoPif)
             wanted = wanted.Disconnect(network);
         if (p.Pif is not null)
@@ -86,7 +78,7 @@ internal sealed partial class ApiHandler(Controller controller) : IApiHandler
         Observed observed = Look();
         HostState wanted = State;
         List<Pif> found = [];
-        foreach (LinkInfo device in observed.Links.Where(l => PathRule.IsHardware(l) && l.Address is not null).OrderBy(l => l.Index))
+        foreach (LinkInfo device in observed.Links.Where(l => PathRule.IsHardware(l) && l.Address is not null && l.SlaveKind != "bond").OrderBy(l => l.Index))
         {
             if (wanted.Pifs.Any(f => observed.DeviceOf(f)?.Index == device.Index))
                 continue;
@@ -133,11 +125,9 @@ internal sealed partial class ApiHandler(Controller controller) : IApiHandler
     {
         Network network = State.NetworkOf(p.Network);
         Observed observed = Look();
-        LinkInfo device = Admission.Vif(p.Device, network, observed);
-        Vif vif = new(Guid.NewGuid(), device.Name, network.Uuid, p.Mac?.ToLowerInvariant(), observed.BindingOf(device));
-        FastPath.Forgive(device.Index);
+        Vif vif = NewVif(p.Device, network, p.Mac, observed);
         controller.Commit(State.Add(vif), $"vif plug {p.Device}");
-        controller.Announce("vif.plugged", device.Name, $"into network {network.Label}");
+        controller.Announce("vif.plugged", vif.Device, $"into network {network.Label}");
         return Info(vif);
     });
 
@@ -162,13 +152,24 @@ internal sealed partial class ApiHandler(Controller controller) : IApiHandler
         Vif vif = State.VifOf(p.Vif);
         Network network = State.NetworkOf(p.Network);
         Observed observed = Look();
-        LinkInfo device = observed.DeviceOf(vif) ?? throw new RefusalException(vif.Device, "the device is missing");
-        Admission.Vif(device.Name, network, observed, from: State.NetworkOf(vif.Network));
-        FastPath.Forgive(device.Index);
+        CheckMove(vif, State.NetworkOf(vif.Network), network, observed);
         Vif moved = vif with { Network = network.Uuid };
         controller.Commit(State.Change(moved), $"vif move {vif.Device}");
         controller.Announce("vif.moved", vif.Device, $"to network {network.Label}");
         return Info(moved);
+    });
+
+    public ValueTask<VifInfo> VifSet(VifSetParams p, CancellationToken c) => Ask(() =>
+    {
+        Vif vif = State.VifOf(p.Vif);
+        Vif changed = vif with { Trunks = Rules.Trunks(vif.Device, p.Trunks) };
+        HostState wanted = State.Change(changed);
+        wanted.CheckTrunks(State);      // before the machine is asked
+        if (changed.Trunks is not null)
+            Admission.Trunks(changed, wanted, Look());
+        controller.Commit(wanted, $"vif set {vif.Device}");
+        controller.Announce("vif.changed", vif.Device, $"trunks {changed.Trunks?.ToString() ?? "none"}");
+        return Info(changed);
     });
 
     private ValueTask<T> Ask<T>(Func<T> question) => new(controller.Ask(question));
@@ -194,10 +195,48 @@ internal sealed partial class ApiHandler(Controller controller) : IApiHandler
         if (isPlugged && device is null)
             throw new RefusalException(pif.Device, "the device is missing");
         if (isPlugged)
-            Admission.Uplink(device!, network.Bridge, network.Mtu, observed, controller.Rtnl.GetAddresses());
-        controller.Commit(State.Change(pif with { IsPlugged = isPlugged }), $"pif {(isPlugged ? "plug" : "unplug")} {pif.Device}");
+            Admission.Uplink(device!, network.Bridge, network.Mtu, observed);
+        Pif changed = pif with { IsPlugged = isPlugged };
+        if (isPlugged && AdmitHost(device!, network, observed))
+            changed = changed with { HadAddresses = true };
+        controller.Commit(State.Change(changed), $"pif {(isPlugged ? "plug" : "unplug")} {pif.Device}");
         controller.Announce(isPlugged ? "pif.plugged" : "pif.unplugged", pif.Device, $"network {network.Label}");
         return Info(pif);
+    }
+
+    /// <summary>A new Network on a bridge that is there or will be made.</summary>
+    private static Network NewNetwork(Guid uuid, HostState state, string label, string? bridge, int? mtu, Datapath datapath, Observed observed)
+    {
+        string name = bridge ?? Rules.BridgeFor(label, n => observed.Link(n) is not null || state.Networks.Any(k => k.Bridge == n));
+        LinkInfo? adopted = Admission.Bridge(name, observed);
+        return new Network(uuid, state.NextNetworkId(), label, name, mtu ?? adopted?.Mtu ?? Rules.MtuDefault, datapath);
+    }
+
+    /// <summary>May a Network become so, with the ports that it has? What failed before is then tried again.</summary>
+    private void CheckPorts(HostState state, Network changed, Observed observed)
+    {
+        foreach ((LinkInfo device, bool isPif) in Views.PortsOf(changed, state, observed))
+        {
+            if (isPif || device.Vlan is not null)
+                Admission.Uplink(device, changed.Bridge, changed.Mtu, observed);
+            else
+                Admission.Vif(device.Name, changed, observed);
+            FastPath.Forgive(device.Index);
+        }
+    }
+
+    private Vif NewVif(string name, Network network, string? mac, Observed observed)
+    {
+        LinkInfo device = Admission.Vif(name, network, observed);
+        FastPath.Forgive(device.Index);
+        return new Vif(Guid.NewGuid(), device.Name, network.Uuid, mac?.ToLowerInvariant(), observed.BindingOf(device));
+    }
+
+    private void CheckMove(Vif vif, Network from, Network to, Observed observed)
+    {
+        LinkInfo device = observed.DeviceOf(vif) ?? throw new RefusalException(vif.Device, "the device is missing");
+        Admission.Vif(device.Name, to, observed, from);
+        FastPath.Forgive(device.Index);
     }
 
     /// <summary>
@@ -205,16 +244,27 @@ internal sealed partial class ApiHandler(Controller controller) : IApiHandler
     /// </summary>
     private HostState Connect(HostState wanted, string name, Network network, Observed observed)
     {
-        Pif? pif = wanted.Pifs.FirstOrDefault(f => f.Device == name || (Guid.TryParse(name, out Guid uuid) && f.Uuid == uuid));
-        LinkInfo device = pif is null ? Admission.Pif(name, observed)
-            : observed.DeviceOf(pif) ?? throw new RefusalException(name, "the device is missing");
-        pif ??= wanted.Pifs.FirstOrDefault(f => observed.DeviceOf(f)?.Index == device.Index);   // by an altname
-        if (pif is null)
-            wanted = Introduce(wanted, device, observed, out pif);
-        Admission.Uplink(device, network.Bridge, network.Mtu, observed, controller.Rtnl.GetAddresses());
+        wanted = Known(wanted, name, observed, out Pif pif);
+        LinkInfo device = observed.DeviceOf(pif)!;
+        Admission.Uplink(device, network.Bridge, network.Mtu, observed);
         if (pif.Network == network.Uuid)
             return wanted;
-        return wanted.Disconnect(network).Connect(pif, network, wasInBridge: device.MasterIndex != 0, hadLinkLocal: device.Ipv6LinkLocal == true);
+        Pif admitted = pif with { HadAddresses = AdmitHost(device, network, observed) };
+        return wanted.Disconnect(network).Change(admitted)
+            .Connect(admitted, network, wasInBridge: device.MasterIndex != 0, hadLinkLocal: device.Ipv6LinkLocal == true);
+    }
+
+    /// <summary>The PIF of this uuid, device or altname; introduced if it was not known. Its device is there.</summary>
+    private static HostState Known(HostState state, string name, Observed observed, out Pif pif)
+    {
+        Pif? known = state.Pifs.FirstOrDefault(f => f.Device == name || (Guid.TryParse(name, out Guid uuid) && f.Uuid == uuid));
+        LinkInfo device = known is null ? Admission.Pif(name, observed)
+            : observed.DeviceOf(known) ?? throw new RefusalException(name, "the device is missing");
+        known ??= state.Pifs.FirstOrDefault(f => observed.DeviceOf(f)?.Index == device.Index);   // by an altname
+        if (known is null)
+            return Introduce(state, device, observed, out pif);
+        pif = known;
+        return state;
     }
 
     private static HostState Introduce(HostState state, LinkInfo device, Observed observed, out Pif pif)

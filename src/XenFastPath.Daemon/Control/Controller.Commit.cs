@@ -12,10 +12,16 @@ internal sealed partial class Controller
     /// refused; what fails of other objects is tried again later and is not this request's fault.
     /// </summary>
     /// <exception cref="RefusalException">What failed.</exception>
-    public void Commit(HostState wanted, string why)
+    public void Commit(HostState wanted, string why) => Commit(wanted, Observer.Look(State), why);
+
+    /// <summary>The same, if the machine has just been looked at: <paramref name="earlier"/> is what devices are given back as.</summary>
+    /// <exception cref="RefusalException">What failed.</exception>
+    private void Commit(HostState wanted, Observed earlier, string why)
     {
         HostState before = State;
-        Observed earlier = Observer.Look(before);
+        wanted = wanted with { TagsKept = before.TagsKept };       // an earlier step may have changed it
+        RefuseWhilePending(before, wanted);
+        wanted.CheckTrunks(before);
         HashSet<string> failing = [.. _failing.Keys];
         // Written first: after a crash from here on, the next daemon finishes what was asked.
         Save(wanted, before);
@@ -48,23 +54,36 @@ internal sealed partial class Controller
     /// <summary>Back to <paramref name="before"/>: bridges made meanwhile go, devices that were to join become what they were.</summary>
     private void Undo(HostState before, HostState wanted, Observed earlier, string why)
     {
-        IEnumerable<DoomedBridge> made = wanted.Networks.Where(n => before.Networks.All(b => b.Uuid != n.Uuid)).Select(n => new DoomedBridge(n.Uuid, n.Bridge));
-        List<LinkInfo> joining = [.. DevicesOf(wanted, earlier).Where(d => DevicesOf(before, earlier).All(b => b.Index != d.Index))];
-        State = before with { Doomed = [.. before.Doomed, .. made] };
+        before = before with { TagsKept = State.TagsKept };
+        State = before.After(wanted);
         try
         {
             Save(State, before);
-            Reconcile($"undo {why}", stay: joining.Where(d => d.MasterIndex != 0).Select(d => d.Index).ToHashSet());
-            foreach (LinkInfo was in joining)
-            {
-                if (Rtnl.GetLink(was.Index) is { } now)
-                    _applier.GiveBack(was, now);
-            }
+            List<LinkInfo> joining = Joining(before, wanted, earlier);
+            GoBack(joining, joining.Where(d => HostAddresses.AreOn(d, earlier)).Select(d => d.Index).ToHashSet(), $"undo {why}");
         }
         catch (Exception e) when (IsExpected(e) || e is RefusalException)
         {
             Log.Error($"undo {why}: {e.Message}");
             ScheduleRetry();
+        }
+    }
+
+    /// <summary>Devices that <paramref name="wanted"/> takes into Networks, as they are before.</summary>
+    private static List<LinkInfo> Joining(HostState before, HostState wanted, Observed earlier) =>
+        [.. DevicesOf(wanted, earlier).ExceptBy(DevicesOf(before, earlier).Select(d => d.Index), d => d.Index)];
+
+    /// <summary>
+    /// Makes the state real in which <paramref name="joining"/> devices are not ours any more: they become what they were. Those of
+    /// <paramref name="hadAddresses"/>, ifindexes, carried addresses of this host.
+    /// </summary>
+    private void GoBack(IReadOnlyList<LinkInfo> joining, IReadOnlySet<int> hadAddresses, string why)
+    {
+        Reconcile(why, new Undoing(joining.Where(d => d.MasterIndex != 0).Select(d => d.Index).ToHashSet(), hadAddresses));
+        foreach (LinkInfo was in joining)
+        {
+            if (Rtnl.GetLink(was.Index) is { } now)
+                _applier.GiveBack(was, now);
         }
     }
 
@@ -95,9 +114,14 @@ internal sealed partial class Controller
     [
         .. before.Networks.Except(wanted.Networks).Concat(wanted.Networks.Except(before.Networks)).SelectMany(n => (string[])[n.Bridge, n.Label]),
         .. before.Pifs.Except(wanted.Pifs).Concat(wanted.Pifs.Except(before.Pifs)).Select(p => p.Device),
+        .. before.Vlans.Except(wanted.Vlans).Concat(wanted.Vlans.Except(before.Vlans)).Select(v => v.Device),
+        .. before.Bonds.Except(wanted.Bonds).Concat(wanted.Bonds.Except(before.Bonds)).Select(b => b.Device),
         .. before.Vifs.Except(wanted.Vifs).Concat(wanted.Vifs.Except(before.Vifs)).Select(v => v.Device),
     ];
 
     private static IEnumerable<LinkInfo> DevicesOf(HostState state, Observed observed) =>
-        state.Networks.SelectMany(n => Views.PortsOf(n, state, observed)).Select(p => p.Device);
+        state.Networks.SelectMany(n => Views.PortsOf(n, state, observed)).Select(p => p.Device)
+            .Concat(state.Bonds.SelectMany(b => b.Members).Concat(state.Vlans.Select(v => v.Pif))
+                .Select(p => observed.DeviceOf(state.PifOf(p))).OfType<LinkInfo>())
+            .DistinctBy(d => d.Index);
 }

@@ -2,6 +2,7 @@
 using System.Collections.Concurrent;
 using XenFastPath.Api;
 using XenFastPath.Daemon.FastPath;
+using XenFastPath.Daemon.Host;
 using XenFastPath.Model;
 using XenFastPath.Netlink;
 using XenFastPath.Reconcile;
@@ -15,13 +16,10 @@ namespace XenFastPath.Daemon.Control;
 internal sealed partial class Controller : IDisposable
 {
     /// <summary>A plan that is not empty after so many passes does not converge: somebody else works against us.</summary>
-    private const int PassesMax = 6;
+    private const int PassesMax = 10;
 
     /// <summary>How often the forwarder is looked after; zero-copy ports allow it 300 ms.</summary>
     private const int TickMs = 100;
-
-    /// <summary>How long a change of the links may wait to be looked at before the fast path is not to be trusted.</summary>
-    private const int LateMsMax = 1000;
 
     /// <summary>What failed is tried again after this, doubled each time up to the maximum.</summary>
     private const int RetryMsMin = 1000, RetryMsMax = 60_000;
@@ -35,21 +33,23 @@ internal sealed partial class Controller : IDisposable
     private Dictionary<string, string> _lastPaths = [];
     private readonly HashSet<PlanAction> _stuck = [];
     private Dictionary<string, string> _failing = [];
-    private long _pokedAtMs;
-    private long _lookingSinceMs;
-    private long _failedSinceMs;
     private long _retryAtMs;
     private int _retryMs = RetryMsMin;
 
-    public Controller(StateFile file, Rtnl rtnl, GenericNetlink generic, FastPathManager fastPath, Observer observer, EventHub events)
+    public Controller(StateFile file, RollbackFile rollbackFile, Action startGuard,
+        Rtnl rtnl, GenericNetlink generic, FastPathManager fastPath, Observer observer, EventHub events, Func<Action, HostServices> host)
     {
+        Host = host(Poke);
         _file = file;
+        _rollbackFile = rollbackFile;
+        _startGuard = startGuard;
         _rtnl = rtnl;
         FastPath = fastPath;
         Observer = observer;
         Events = events;
-        _applier = new Applier(rtnl, generic, fastPath);
+        _applier = new Applier(rtnl, generic, fastPath, Announcement.Send);
         State = file.Load();
+        _pending = rollbackFile.Load();
         fastPath.Forwarder.Died = client => Post(() => ForwarderDied(client));
         fastPath.Mirror.MutedChanged = () => Post(MutedChanged);
         fastPath.Mirror.IsControllerLate = IsLate;
@@ -66,17 +66,34 @@ internal sealed partial class Controller : IDisposable
 
     public Rtnl Rtnl => _rtnl;
 
+    /// <summary>DHCP clients, DNS, and who else manages devices.</summary>
+    public HostServices Host { get; }
+
     /// <summary>The latest problems that reconciling found: a missing device, a foreign bridge in the way.</summary>
     public IReadOnlyList<RefusalException> Problems { get; private set; } = [];
 
     /// <summary>Brings the machine in line with the state file, finds the forwarder, and starts the thread.</summary>
     public void Start()
     {
+        Converge(mustRollBack: false);
+        if (_pending is not null)
+            GoOnWaiting();
+        _thread.Start();
+    }
+
+    /// <summary>
+    /// Brings the machine in line with the state file: with what was wanted before, if a change was not confirmed in time, or if
+    /// it is to be undone now.
+    /// </summary>
+    public void Converge(bool mustRollBack)
+    {
         // The bridges work without it; ports that ask for afxdp say why they have not got it.
         TryForwarder(FastPath.Start);
-        Reconcile("start");
+        if (_pending is not null && (mustRollBack || IsPendingDue))
+            RollBack(WhyDue);
+        else
+            Reconcile("start");
         TryForwarder(FastPath.GoUp);
-        _thread.Start();
     }
 
     /// <summary>Asks the controller's thread for something; exceptions come back to the caller.</summary>
@@ -109,21 +126,6 @@ internal sealed partial class Controller : IDisposable
         return answer.Task;
     }
 
-    /// <summary>Something may have changed: look again. Any thread; many pokes become one look.</summary>
-    public void Poke()
-    {
-        if (Interlocked.CompareExchange(ref _pokedAtMs, Environment.TickCount64, 0) == 0)
-            Post(() => LookAgain("link event"));
-    }
-
-    /// <summary>Has something that may have changed not been looked at for so long that port states may be wrong? Any thread.</summary>
-    public bool IsLate()
-    {
-        long failed = Volatile.Read(ref _failedSinceMs), looking = Volatile.Read(ref _lookingSinceMs), poked = Volatile.Read(ref _pokedAtMs);
-        long since = failed != 0 ? failed : looking != 0 ? looking : poked;
-        return since != 0 && Environment.TickCount64 - since > LateMsMax;
-    }
-
     /// <summary>Tells subscribers and the log.</summary>
     public void Announce(string kind, string subject, string message)
     {
@@ -152,7 +154,7 @@ internal sealed partial class Controller : IDisposable
         {
             try
             {
-                if (_work.TryTake(out Action? work, TickMs, _stop.Token))
+                if (_work.TryTake(out Action? work, SleepMs, _stop.Token))
                     work();
                 Tick();
             }
@@ -170,12 +172,18 @@ internal sealed partial class Controller : IDisposable
 
     private void Tick()
     {
+        FastPath.Tick();
         if (FastPath.CheckForwarder())
         {
             Log.Info("forwarder: answers again");
             RestartForwarder();
         }
 
+        RollBackIfDue();
+        if (_isLookWaiting && Environment.TickCount64 >= _lookNotBeforeMs)
+            LookAfterEvent();
+        if (Host.IsDue)
+            LookAgain("DHCP client");
         if (_retryAtMs == 0 || Environment.TickCount64 < _retryAtMs)
             return;
         _retryAtMs = 0;
@@ -185,26 +193,6 @@ internal sealed partial class Controller : IDisposable
         FastPath.ForgivePassing();
         _stuck.Clear();
         LookAgain("retry");
-    }
-
-    private void LookAgain(string why)
-    {
-        long since = Interlocked.Exchange(ref _pokedAtMs, 0);
-        Volatile.Write(ref _lookingSinceMs, since);
-        try
-        {
-            Reconcile(why);
-        }
-        catch (Exception)
-        {
-            // Not looked at yet, whatever it was: the first such time counts until a look succeeds.
-            Interlocked.CompareExchange(ref _failedSinceMs, since != 0 ? since : Environment.TickCount64, 0);
-            throw;
-        }
-        finally
-        {
-            Volatile.Write(ref _lookingSinceMs, 0);
-        }
     }
 
     private void ForwarderDied(ForwarderClient client)
@@ -249,17 +237,25 @@ internal sealed partial class Controller : IDisposable
     /// Looks, plans, applies, until there is nothing to do or nothing that can be done. Returns what failed. A step that failed
     /// before is not tried again at every event, but when its time comes or somebody asks.
     /// </summary>
-    private IReadOnlyList<RefusalException> Reconcile(string why, IReadOnlySet<int>? stay = null)
+    private IReadOnlyList<RefusalException> Reconcile(string why, Undoing? undoing = null)
     {
         Dictionary<string, RefusalException> failures = [];
+        Observed? known = null;
+        using IDisposable lines = Log.Batch();
         for (int pass = 0; ; pass++)
         {
-            Observed observed = Observer.Look(State);
+            Observed observed = Observer.Look(State, known);
             FollowDevices(observed);
-            Plan plan = Plan.Diff(State, observed, stay);
+            Plan plan = Plan.Diff(State, observed, undoing);
             Problems = plan.Problems;
+            known = plan.Actions.All(a => Follow.LeavesLinks(a, observed)) ? observed : null;
             PlanAction? last = null;
-            foreach (StepFailure failure in _applier.Apply(plan, _stuck, action => Log.Info($"{last = action} ({why})")))
+            foreach (StepFailure failure in _applier.Apply(plan, _stuck, action => Keep(Follow.Before(State, action, observed)), action =>
+            {
+                Log.Info($"{last = action} ({why})");
+                Host.Done(action);
+                Keep(Follow.After(State, action, observed));
+            }))
             {
                 failures[failure.Reason.Subject] = failure.Reason;
                 _stuck.Add(failure.Step);
@@ -273,6 +269,7 @@ internal sealed partial class Controller : IDisposable
                 _stuck.Add(last);
             }
 
+            Host.Converge(State, observed);
             AnnouncePaths(observed);
             Remember(failures);
             Volatile.Write(ref _failedSinceMs, 0);
@@ -296,6 +293,16 @@ internal sealed partial class Controller : IDisposable
             ScheduleRetry();
         else if (_retryAtMs == 0)
             _retryMs = RetryMsMin;
+    }
+
+    /// <summary>What a step has done or is about to do, on the disk too.</summary>
+    /// <exception cref="RefusalException">It could not be written; the state is as it was.</exception>
+    private void Keep(HostState state)
+    {
+        if (ReferenceEquals(state, State))
+            return;
+        Save(state, State);
+        State = state;
     }
 
     private void FollowDevices(Observed observed)

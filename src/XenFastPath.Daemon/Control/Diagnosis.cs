@@ -14,7 +14,7 @@ internal static unsafe class Diagnosis
 
     public static string KernelRelease { get; } = File.ReadAllText("/proc/sys/kernel/osrelease").Trim();
 
-    public static DoctorInfo Examine(FastPathManager fastPath)
+    public static DoctorInfo Examine(FastPathManager fastPath, int? secondsLeft)
     {
         Version kernel = KernelVersion();
         List<DoctorCheckInfo> checks =
@@ -36,6 +36,8 @@ internal static unsafe class Diagnosis
                 ? Ok("FDB mirror", "in step with the kernel")
                 : new DoctorCheckInfo("FDB mirror", "warning", "behind; frames go the bridge's way", "see the daemon's log"),
         ];
+        if (secondsLeft is { } seconds)
+            checks.Add(new DoctorCheckInfo("confirmation", "warning", $"an apply is rolled back in {seconds} s", "xfp confirm, or xfp rollback"));
         return new DoctorInfo(KernelRelease, checks);
     }
 

@@ -11,17 +11,21 @@ namespace XenFastPath.Daemon.FastPath;
 /// </summary>
 internal sealed unsafe class BpfMaps : IDisposable
 {
-    private readonly int _portIds;
+    private readonly int _portIds, _nearIds;
     private readonly int _fdb;
+    private readonly int _vlans;
+    private readonly int _devs;
     private readonly int _counts;
     private readonly SharedMemory _ports;
     private readonly SharedMemory _heartbeats;
-    private readonly int _cpus = LibBpf.libbpf_num_possible_cpus();
 
     public BpfMaps(BpfProgram program)
     {
         _portIds = program.Map("xfp_port_ids");
+        _nearIds = program.Map("xfp_near_ids");
         _fdb = program.Map("xfp_fdb");
+        _vlans = program.Map("xfp_vlans");
+        _devs = program.Map("xfp_devs");
         _counts = program.Map("xfp_counts");
         Xsks = program.Map("xfp_xsks");
         PortsFd = program.Map("xfp_ports");
@@ -55,29 +59,38 @@ internal sealed unsafe class BpfMaps : IDisposable
     /// <summary>Publishes a port's word: one store, so no reader sees half of it.</summary>
     public void SetWord(ushort port, ulong word) => Volatile.Write(ref Ports[port].Word, word);
 
-    public void SetPortId(int ifindex, uint id) =>
-        Check(LibBpf.bpf_map_update_elem(_portIds, &ifindex, &id, LibBpf.BPF_ANY), "enter a port");
+    public void SetPortId(int ifindex, uint id)
+    {
+        BpfMap.Set(_portIds, ifindex, id, "enter a port");
+        if (ifindex < Layout.NearIfindexes)
+            BpfMap.Set(_nearIds, ifindex, id, "enter a port");
+    }
 
-    public void DeletePortId(int ifindex) => LibBpf.bpf_map_delete_elem(_portIds, &ifindex);
+    public void DeletePortId(int ifindex)
+    {
+        if (ifindex < Layout.NearIfindexes)
+            BpfMap.Set(_nearIds, ifindex, 0u, "take a port out");
+        BpfMap.Delete(_portIds, ifindex);
+    }
 
     /// <summary>All ports entered, by this daemon or by the one before it.</summary>
-    public List<(int Ifindex, ushort Id)> PortIds()
-    {
-        List<(int, ushort)> found = [];
-        int next;
-        int* key = null;
-        int previous;
-        while (LibBpf.bpf_map_get_next_key(_portIds, key, &next) == 0)
-        {
-            uint id;
-            if (LibBpf.bpf_map_lookup_elem(_portIds, &next, &id) == 0 && id is > 0 and < Layout.PortsMax)
-                found.Add((next, (ushort)id));
-            previous = next;
-            key = &previous;
-        }
+    public List<(int Ifindex, ushort Id)> PortIds() =>
+        [.. BpfMap.Entries<int, uint>(_portIds).Where(e => e.Value is > 0 and < Layout.PortsMax).Select(e => (e.Key, (ushort)e.Value))];
 
-        return found;
-    }
+    /// <summary>Enters a tag of a trunk (<see cref="VlanKey"/>) with the VLAN's port id, or 0 for a VLAN device that is not ours.</summary>
+    /// <exception cref="SystemCallException">The map holds no more.</exception>
+    public void SetVlan(uint key, uint id) => BpfMap.Set(_vlans, key, id, "enter a VLAN tag");
+
+    public void DeleteVlan(uint key) => BpfMap.Delete(_vlans, key);
+
+    /// <summary>All tags entered, by this daemon or by the one before it.</summary>
+    public List<(uint Key, ushort Id)> Vlans() => [.. BpfMap.Entries<uint, uint>(_vlans).Select(e => (e.Key, (ushort)e.Value))];
+
+    /// <summary>The device that XDP frames for a port are given to.</summary>
+    /// <exception cref="SystemCallException">The kernel refuses it.</exception>
+    public void SetDevice(ushort port, int ifindex) => BpfMap.Set(_devs, (uint)port, (uint)ifindex, "enter a device for XDP frames");
+
+    public void DeleteDevice(ushort port) => BpfMap.Delete(_devs, (uint)port);
 
     /// <summary>Enters a MAC. Its times start now: the kernel has just seen it.</summary>
     public bool TrySetFdb(ulong key, ulong word, ulong nowNs)
@@ -86,70 +99,21 @@ internal sealed unsafe class BpfMaps : IDisposable
         return LibBpf.bpf_map_update_elem(_fdb, &key, &value, LibBpf.BPF_ANY) == 0;
     }
 
-    public void DeleteFdb(ulong key) => LibBpf.bpf_map_delete_elem(_fdb, &key);
+    public void DeleteFdb(ulong key) => BpfMap.Delete(_fdb, key);
 
-    public bool TryGetFdb(ulong key, out FdbValue value)
-    {
-        FdbValue found;
-        bool exists = LibBpf.bpf_map_lookup_elem(_fdb, &key, &found) == 0;
-        value = exists ? found : default;
-        return exists;
-    }
+    public bool TryGetFdb(ulong key, out FdbValue value) => BpfMap.TryGet(_fdb, key, out value);
 
     /// <summary>All MACs entered, by this daemon or by the one before it.</summary>
-    public List<ulong> FdbKeys()
-    {
-        List<ulong> keys = [];
-        ulong next, previous;
-        ulong* key = null;
-        while (LibBpf.bpf_map_get_next_key(_fdb, key, &next) == 0)
-        {
-            keys.Add(next);
-            previous = next;
-            key = &previous;
-        }
-
-        return keys;
-    }
+    public List<ulong> FdbKeys() => BpfMap.Keys<ulong>(_fdb);
 
     /// <summary>A port's counters, summed over the CPUs; indexed by <see cref="ProgramCounter"/>.</summary>
-    public long[] Counters(ushort port)
-    {
-        long[] perCpu = new long[_cpus * Layout.CounterSlots];
-        long[] sum = new long[(int)ProgramCounter.Count];
-        uint id = port;
-        fixed (long* row = perCpu)
-        {
-            if (LibBpf.bpf_map_lookup_elem(_counts, &id, row) != 0)
-                return sum;
-        }
+    public long[] Counters(ushort port) => BpfMap.Row(_counts, port, Layout.CounterSlots)[..(int)ProgramCounter.Count];
 
-        for (int cpu = 0; cpu < _cpus; cpu++)
-        {
-            for (int i = 0; i < sum.Length; i++)
-                sum[i] += perCpu[cpu * Layout.CounterSlots + i];
-        }
-
-        return sum;
-    }
-
-    public void ClearCounters(ushort port)
-    {
-        uint id = port;
-        long[] zeros = new long[_cpus * Layout.CounterSlots];
-        fixed (long* row = zeros)
-            LibBpf.bpf_map_update_elem(_counts, &id, row, LibBpf.BPF_ANY);
-    }
+    public void ClearCounters(ushort port) => BpfMap.ClearRow(_counts, port, Layout.CounterSlots);
 
     public void Dispose()
     {
         _ports.Dispose();
         _heartbeats.Dispose();
-    }
-
-    private static void Check(int result, string step)
-    {
-        if (result != 0)
-            throw new SystemCallException(step, -result);
     }
 }

@@ -51,25 +51,28 @@ internal sealed unsafe class BpfProgram : IDisposable
 
     private BpfProgram(nint loaded) => _object = loaded;
 
-    public int Xdp => ProgramFd("xfp_xdp");
+    public int Xdp => Program("xfp_xdp");
 
-    public int Policy => ProgramFd("xfp_policy");
+    public int Policy => Program("xfp_policy");
 
-    /// <summary>Makes sure that there is a BPF file system, loads the programs and creates the maps or takes the pinned ones.</summary>
+    /// <summary>
+    /// Makes sure that there is a BPF file system, loads the programs of one object (native/NAME.bpf.c) and creates the maps or takes
+    /// the pinned ones.
+    /// </summary>
     /// <exception cref="FastPathException">What is missing, and how to get it.</exception>
-    public static BpfProgram Load(string bpffs, PinFolder pins)
+    public static BpfProgram Load(string bpffs, PinFolder pins, string objectName = "xenfastpath")
     {
         Mount(bpffs);
         Directory.CreateDirectory(pins.Path);
-        using Stream stream = typeof(BpfProgram).Assembly.GetManifestResourceStream("xenfastpath.bpf.o")
-            ?? throw new FastPathException("the BPF object is missing from this build");
+        using Stream stream = typeof(BpfProgram).Assembly.GetManifestResourceStream(objectName + ".bpf.o")
+            ?? throw new FastPathException($"the BPF object {objectName} is missing from this build");
         byte[] elf = new byte[stream.Length];
         stream.ReadExactly(elf);
         byte[] root = Encoding.UTF8.GetBytes(pins.Path + '\0');
-        byte[] name = "xenfastpath\0"u8.ToArray();
-        fixed (byte* data = elf, rootPath = root, objectName = name)
+        byte[] name = Encoding.UTF8.GetBytes(objectName + '\0');
+        fixed (byte* data = elf, rootPath = root, namePointer = name)
         {
-            bpf_object_open_opts options = new() { sz = (nuint)sizeof(bpf_object_open_opts), object_name = objectName, pin_root_path = rootPath };
+            bpf_object_open_opts options = new() { sz = (nuint)sizeof(bpf_object_open_opts), object_name = namePointer, pin_root_path = rootPath };
             nint opened = LibBpf.bpf_object__open_mem(data, (nuint)elf.Length, &options);
             if (opened == 0)
                 throw new FastPathException("libbpf cannot read the BPF object: " + Errno.Describe(Errno.Last));
@@ -98,7 +101,8 @@ internal sealed unsafe class BpfProgram : IDisposable
         _object = 0;
     }
 
-    private int ProgramFd(string name) => LibBpf.bpf_program__fd(LibBpf.bpf_object__find_program_by_name(_object, name));
+    /// <summary>Descriptor of a program; the object's, not to be closed.</summary>
+    public int Program(string name) => LibBpf.bpf_program__fd(LibBpf.bpf_object__find_program_by_name(_object, name));
 
     private static string Explain(int error, PinFolder pins) => Errno.Describe(error) + error switch
     {

@@ -21,18 +21,28 @@ internal sealed unsafe partial class FastPathManager
     /// <summary>Ports that an earlier daemon entered. What they are to be is the reconciler's to say; until then they stay as they are.</summary>
     private void TakeOverPorts()
     {
-        foreach ((int ifindex, ushort id) in _maps.PortIds())
+        List<(int Ifindex, ushort Id)> entered = _maps.PortIds();
+        ILookup<ushort, (int Ifindex, ushort Id)> members = entered.ToLookup(e => _maps.Ports[e.Id].Bond);
+        foreach ((int ifindex, ushort id) in entered)
         {
             PortEntry* entry = _maps.Ports + id;
             PortFlags flags = (PortFlags)(ushort)entry->Word;
             _slots.MarkId(id);
+            // A VLAN has no program of its own, nor has a bond: its members have.
+            bool hasXdp = _hooks.HasXdp(ifindex) || members[id].Any(m => _hooks.HasXdp(m.Ifindex));
+            bool redirects = (flags & PortFlags.Redirect) != 0;
+            bool isFast = entry->Tag != 0 ? (flags & PortFlags.Ingress) != 0 : hasXdp;
             PortSettings settings = new()
             {
                 NetworkId = PortEntry.NetworkOf(entry->Word),
                 BridgeIfindex = (int)entry->Bridge,
-                Path = _hooks.HasXdp(ifindex) ? PortPath.Afxdp : PortPath.Bridge,
+                // A trunk can have sockets for its VLANs while its own frames are redirected.
+                Path = redirects && entry->Queues == 0 ? PortPath.Redirect : isFast ? PortPath.Afxdp : PortPath.Bridge,
+                Redirects = redirects,
+                HasXdpHook = redirects && _hooks.HasXdp(ifindex),
+                TakesXdpFrames = (flags & PortFlags.Xmit) != 0,
                 DropsTags = (flags & PortFlags.NoTags) != 0,
-                IsPhysical = false,
+                IsPhysical = (flags & PortFlags.NoTags) == 0,
                 MayBeUnfinished = (flags & PortFlags.Unfinished) != 0,
                 IsForwarding = (flags & PortFlags.Ingress) != 0,
                 IsIsolated = (flags & PortFlags.Isolated) != 0,
@@ -43,14 +53,24 @@ internal sealed unsafe partial class FastPathManager
                 HasNativeXdp = false,
                 MayZeroCopy = false,
                 HasZeroCopyChecksum = false,
+                TrunkIfindex = entry->Tag != 0 ? (int)_maps.Ports[entry->Trunk].Ifindex : 0,
+                Tag = entry->Tag,
+                IsTrunk = (flags & PortFlags.Trunk) != 0,
+                BondIfindex = entry->Bond != 0 ? (int)_maps.Ports[entry->Bond].Ifindex : 0,
+                Bond = TakeOverBond(members[id]),
+                IsWhole = false,
             };
             _settings[ifindex] = settings;
             _ports[ifindex] = new FastPathPort(ifindex, $"ifindex {ifindex}", id, settings)
             {
                 Generation = PortEntry.GenerationOf(entry->Word),
                 XskBase = entry->XskBase,
+                IsActiveMember = entry->Bond != 0 && (flags & PortFlags.Ingress) != 0,
             };
+            Follow(_ports[ifindex], 0, settings.TrunkIfindex);
         }
+
+        TakeOverTags();
     }
 
     /// <summary>
@@ -64,17 +84,22 @@ internal sealed unsafe partial class FastPathManager
         {
             _slots.ReturnXsks(port.XskBase, port.Queues);
             port.Queues = 0;
+            port.IsCarried = false;
             port.IsZeroCopy = false;
         }
 
-        foreach (ForwarderMessage served in client.Ports)
+        // Trunks before VLANs: whether these are served depends on those. Bonds, and with them their VLANs, are made anew: the
+        // forwarder may have lost one with a member, or may choose by members of a while ago.
+        Dictionary<uint, FastPathPort> byId = _ports.Values.ToDictionary(p => (uint)p.Id);
+        foreach (ForwarderMessage served in client.Ports.OrderBy(p => p.Trunk != 0))
         {
-            FastPathPort? port = _ports.Values.FirstOrDefault(p => p.Id == served.Port);
-            if (port is not null && port.Generation == served.Generation && (uint)port.Ifindex == served.Ifindex && port.Settings.Path == PortPath.Afxdp)
+            FastPathPort? port = byId.GetValueOrDefault(served.Port);
+            if (port is not null && IsSame(port, served))
             {
                 port.Queues = (int)served.QueueCount;
+                port.IsCarried = served.Trunk != 0;
                 port.XskBase = (ushort)served.XskBase;
-                port.IsZeroCopy = (served.PortFlags & ForwarderPortFlags.ZeroCopy) != 0;
+                port.IsZeroCopy = TrunkOf(port)?.IsZeroCopy ?? (served.PortFlags & ForwarderPortFlags.ZeroCopy) != 0;
                 _slots.MarkXsks(port.XskBase, port.Queues);
             }
             else
@@ -85,19 +110,27 @@ internal sealed unsafe partial class FastPathManager
     }
 
     /// <summary>
-    /// The tables are as the kernel's FDB: hands them to the forwarder and lets the program redirect. For a moment everything is
-    /// PASS, so that no frame is judged by one table and looked up in the other.
+    /// The tables are as the kernel's FDB: hands them to the forwarder and lets the program redirect. For a moment everything for the
+    /// forwarder is PASS, so that no frame is judged by one table and looked up in the other. Path redirect needs no forwarder, and
+    /// comes up also if there is none or it does not answer.
     /// </summary>
     public void GoUp()
     {
-        if (_forwarder.Client is not { } client)
-            return;
+        ForwarderClient? client = _forwarder.Client;
+        using ExpeditedGrace grace = ExpeditedGrace.Begin(_runDir);
         _forwarder.SetUp(false);
         Reaper.WaitForPrograms();
-        client.Barrier();
-        client.SetTable(_mirror.Table);
-        _mirror.Publish();
-        _forwarder.SetUp(true);
+        try
+        {
+            client?.Barrier();
+            client?.SetTable(_mirror.Table);
+        }
+        finally
+        {
+            _mirror.Publish();
+        }
+
+        _forwarder.SetUp(client is not null);
     }
 
     /// <summary>
@@ -107,13 +140,14 @@ internal sealed unsafe partial class FastPathManager
     public void Restart()
     {
         Start();
-        foreach (FastPathPort port in _ports.Values.Where(p => p.Settings.Path == PortPath.Afxdp && !p.IsServed))
+        foreach (FastPathPort port in _ports.Values.Where(p => p.Settings.Path == PortPath.Afxdp && !p.IsServed).OrderBy(p => p.IsVlan ? 2 : p.IsBond ? 1 : 0))
         {
             JoinForwarder(port);
+            UpdateBond(port.IsBond ? port : null);
             Publish(port);
         }
 
-        _mirror.SetPorts([.. _ports.Values.Select(p => p.Mirror)], []);
+        TellMirror([.. _ports.Values.Select(p => p.Mirror)]);
         if (_forwarder.Client is null)
             throw new ForwarderGoneException("the forwarder has gone again");
         GoUp();
@@ -151,17 +185,19 @@ internal sealed unsafe partial class FastPathManager
     /// <summary>Attaches XDP and has the forwarder open the port. A failure is remembered; the port then stays on the bridge.</summary>
     private void JoinForwarder(FastPathPort port)
     {
-        if (_failures.ContainsKey(port.Ifindex) || _forwarder.Client is not { } client)
+        if (port.IsServed || _failures.ContainsKey(port.Ifindex) || _forwarder.Client is not { } client)
             return;
-        string? failure = Attach(port);
+        if (port.IsBond)
+            return;     // UpdateBond brings it in, when it has members
+        string? failure = port.IsVlan ? CannotCarry(port) : Attach(port);
         // Attaching resets the link of a real NIC: where that fails it is not tried again and again, only when somebody asks.
-        if (failure is not null && port.Settings.IsPhysical && !port.Settings.MayBeUnfinished)
+        if (failure is not null && !port.IsVlan && port.Settings.IsPhysical && !port.Settings.MayBeUnfinished)
             _lasting.Add(port.Ifindex);
         if (failure is null)
         {
             try
             {
-                failure = Open(port, client);
+                failure = port.IsVlan ? OpenVlan(port, client) : Open(port, client);
             }
             catch (ForwarderGoneException e)
             {
@@ -173,16 +209,18 @@ internal sealed unsafe partial class FastPathManager
             return;
         _hooks.DetachXdp(port.Ifindex);
         _failures[port.Ifindex] = failure;
+        if (port.Settings.BondIfindex != 0)
+            _failedMembers[port.Ifindex] = port.Settings.BondIfindex;
         Log.Warning($"{port.Device}: no fast path: {failure}");
     }
 
     /// <summary>Native XDP where the driver has it, generic elsewhere. Null, or why neither.</summary>
-    private string? Attach(FastPathPort port)
+    private string? Attach(FastPathPort port, bool mayBeGeneric = true)
     {
         port.IsNativeXdp = port.Settings.HasNativeXdp;
         int error = _hooks.AttachXdp(port.Ifindex, port.IsNativeXdp);
         // On hardware, where a driver refuses native XDP the kernel can run the program; elsewhere super-frames would come in.
-        if (error == Errno.EOPNOTSUPP && port.IsNativeXdp && !port.Settings.MayBeUnfinished)
+        if (error == Errno.EOPNOTSUPP && mayBeGeneric && port.IsNativeXdp && !port.Settings.MayBeUnfinished)
         {
             port.IsNativeXdp = false;
             error = _hooks.AttachXdp(port.Ifindex, native: false);
@@ -250,17 +288,23 @@ internal sealed unsafe partial class FastPathManager
     };
 
     /// <summary>
-    /// Off the fast path: first nothing new is redirected from or to the port, then what was redirected gets through, then the
-    /// forwarder lets it go, last XDP is detached.
+    /// Off the fast path, a trunk after its VLANs: first nothing new is redirected from or to the port, then what was redirected gets
+    /// through, then the forwarder lets it go, last XDP is detached.
     /// </summary>
     private void LeaveForwarder(FastPathPort port)
     {
+        foreach (FastPathPort vlan in VlansOf(port.Ifindex))
+            LeaveForwarder(vlan);
+        if (port.IsActiveMember)
+            Rest([port]);
+        if (BondOf(port) is { IsCarried: true } bond)
+            UpdateBond(bond, without: port);
         if (port.IsServed)
         {
             PortSettings settings = port.Settings;
             port.Settings = settings with { IsForwarding = false };
             Publish(port);
-            _mirror.SetPorts([port.Mirror], []);
+            TellMirror([port.Mirror]);
             Reaper.WaitForPrograms();
             TryBarrier();
             try
@@ -274,6 +318,7 @@ internal sealed unsafe partial class FastPathManager
 
             _slots.ReturnXsks(port.XskBase, port.Queues);
             port.Queues = 0;
+            port.IsCarried = false;
             port.IsZeroCopy = false;
             port.Settings = settings;
         }

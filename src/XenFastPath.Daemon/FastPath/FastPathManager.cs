@@ -1,4 +1,5 @@
 // The fast path as the reconciler sees it: ports in, ports out, in the order that never redirects a frame to nowhere.
+using XenFastPath.Daemon.FastPath.Slb;
 using XenFastPath.Dataplane;
 using XenFastPath.Interop;
 using XenFastPath.Netlink;
@@ -12,10 +13,12 @@ namespace XenFastPath.Daemon.FastPath;
 /// </summary>
 internal sealed unsafe partial class FastPathManager : IFastPath, IDisposable
 {
+    private readonly string _runDir;
     private readonly PinFolder _pins;
     private readonly BpfProgram _program;
     private readonly BpfMaps _maps;
     private readonly PortHooks _hooks;
+    private readonly RedirectLosses _losses;
     private readonly Reaper _reaper;
     private readonly FdbMirror _mirror;
     private readonly ForwarderSupervisor _forwarder;
@@ -25,15 +28,25 @@ internal sealed unsafe partial class FastPathManager : IFastPath, IDisposable
     private readonly Dictionary<int, string> _failures = [];
     private readonly HashSet<int> _lasting = [];
 
+    /// <summary>Members that have a failure, by ifindex, with their bond's: it outlives the port.</summary>
+    private readonly Dictionary<int, int> _failedMembers = [];
+
     /// <summary>Loads the program, takes over what an earlier daemon left, starts the mirror. The forwarder comes with <see cref="Start"/>.</summary>
     /// <exception cref="FastPathException">What is missing.</exception>
     public FastPathManager(string bpffs, string runDir, string? forwarderBinary, Rtnl rtnl)
     {
+        ExpeditedGrace.Mend(runDir);
+        _runDir = runDir;
         _pins = new PinFolder(bpffs, runDir);
         _program = BpfProgram.Load(bpffs, _pins);
         _maps = new BpfMaps(_program);
+        _maps.Heartbeats->Netns = (uint)NetworkNamespace.OfThread();
+        _losses = new RedirectLosses(bpffs, _pins);
         _hooks = new PortHooks(_program, _pins, rtnl);
         _hooks.TakeOver();
+        Slb = new SlbManager(bpffs, _pins, rtnl);
+        _rtnl = rtnl;
+        _announcer = new Announcer((bond, _) => _toldMembers.GetValueOrDefault(bond));
         _forwarder = new ForwarderSupervisor(runDir, _maps, forwarderBinary);
         _reaper = new Reaper { Barrier = TryBarrier };
         _mirror = new FdbMirror(_maps, _reaper);
@@ -53,6 +66,11 @@ internal sealed unsafe partial class FastPathManager : IFastPath, IDisposable
     public ForwarderSupervisor Forwarder => _forwarder;
 
     public PinFolder Pins => _pins;
+
+    /// <summary>The balance-slb bonds.</summary>
+    public SlbManager Slb { get; }
+
+    ISlb IFastPath.Slb => Slb;
 
     /// <summary>Ports that the forwarder serves.</summary>
     public int ServedCount => _ports.Values.Count(p => p.IsServed);
@@ -80,17 +98,30 @@ internal sealed unsafe partial class FastPathManager : IFastPath, IDisposable
             if (!_ports.TryGetValue(ifindex, out FastPathPort? port))
                 port = Enrol(ifindex, device, settings);
             port.Device = device;
-            if (port.Settings.NetworkId != settings.NetworkId || (port.IsServed && (settings.Path == PortPath.Bridge || settings.Queues != port.Queues)))
+            PortSettings old = port.Settings;
+            bool isAnother = old.NetworkId != settings.NetworkId || old.TrunkIfindex != settings.TrunkIfindex || old.Tag != settings.Tag
+                || old.BondIfindex != settings.BondIfindex;
+            bool hasSockets = port.Queues > 0;
+            bool isReopened = port.IsServed && (settings.Path != PortPath.Afxdp || (hasSockets && settings.Queues != port.Queues));
+            if (isAnother || isReopened)
                 LeaveForwarder(port);
-            if (port.Settings.NetworkId != settings.NetworkId)
+            if (isAnother)
+            {
                 port.Generation++;
+                Slb.Forget(ifindex);
+            }
+
             port.Settings = settings;
+            Follow(port, old.TrunkIfindex, settings.TrunkIfindex);
+            SetTags(port, old);
             Publish(port);
             _hooks.AttachPolicy(ifindex, device);
             if (settings.Path == PortPath.Afxdp && !port.IsServed)
                 JoinForwarder(port);
+            SetXdp(port);
+            UpdateBond(port.IsBond ? port : BondOf(port));
             Publish(port);
-            _mirror.SetPorts([port.Mirror], []);
+            TellMirror([port.Mirror, .. RejoinVlans(port)]);
             _settings[ifindex] = settings;
         }
         catch (Exception e) when (e is FastPathException or SystemCallException or NetlinkException)
@@ -102,13 +133,23 @@ internal sealed unsafe partial class FastPathManager : IFastPath, IDisposable
 
     public void Remove(int ifindex, string device)
     {
-        Forgive(ifindex);
+        // A member leaves when one of them could not be taken in: to forget that would begin anew. It is forgotten with the bond.
+        if (PortOf(ifindex) is not { Settings.BondIfindex: not 0 })
+            Forgive(ifindex);
         _settings.Remove(ifindex);
         if (!_ports.Remove(ifindex, out FastPathPort? port))
             return;
+        _batch?.Expedite();
+        Follow(port, port.Settings.TrunkIfindex, 0);
         LeaveForwarder(port);
-        _mirror.SetPorts([], [ifindex]);
+        ClearDeviceSlot(port);
+        Slb.Forget(ifindex);
+        ForgetInMirror(ifindex);
         _maps.DeletePortId(ifindex);
+        ClearTags(port);
+        ClearMembers(port);
+        _toldMembers.Remove(ifindex);
+        _announcer.Forget(ifindex);
         _maps.SetWord(port.Id, PortEntry.Pack(port.Generation, 0, PortFlags.None));
         _hooks.DetachAll(ifindex);
         _slots.ReturnId(port.Id);
@@ -118,6 +159,16 @@ internal sealed unsafe partial class FastPathManager : IFastPath, IDisposable
     {
         _failures.Remove(ifindex);
         _lasting.Remove(ifindex);
+        foreach (FastPathPort vlan in VlansOf(ifindex))
+            Forgive(vlan.Ifindex);
+        foreach ((int member, int _) in _failedMembers.Where(m => m.Value == ifindex))
+        {
+            _failedMembers.Remove(member);
+            Forgive(member);
+        }
+
+        if (_failedMembers.Remove(ifindex, out int bond))
+            Forgive(bond);
     }
 
     /// <summary>Forgets the failures that may pass by themselves. True if there were any.</summary>
@@ -162,6 +213,9 @@ internal sealed unsafe partial class FastPathManager : IFastPath, IDisposable
         _reaper.Dispose();
         _mirror.Dispose();
         _forwarder.Dispose();
+        Slb.Dispose();
+        _announcer.Dispose();
+        _losses.Dispose();
         _maps.Dispose();
         _program.Dispose();
     }
@@ -169,11 +223,14 @@ internal sealed unsafe partial class FastPathManager : IFastPath, IDisposable
     /// <summary>Gives a device an id and enters it, with its policy but off the fast path.</summary>
     private FastPathPort Enrol(int ifindex, string device, PortSettings settings)
     {
+        _batch?.Expedite();
         ushort id = _slots.TakeId();
         // Ids are used again, generations of an id are not: an old entry that names this id is void.
         FastPathPort port = new(ifindex, device, id, settings) { Generation = PortEntry.GenerationOf(_maps.Ports[id].Word) + 1 };
         _maps.ClearCounters(id);
         _ports[ifindex] = port;
+        Follow(port, 0, settings.TrunkIfindex);
+        SetTags(port, settings);
         Publish(port);
         _maps.SetPortId(ifindex, id);
         return port;
@@ -190,6 +247,9 @@ internal sealed unsafe partial class FastPathManager : IFastPath, IDisposable
         entry->Queues = (ushort)port.Queues;
         entry->Worker = 0;
         entry->Bridge = (uint)port.Settings.BridgeIfindex;
+        entry->Tag = port.Settings.Tag;
+        entry->Trunk = TrunkOf(port)?.Id ?? 0;
+        entry->Bond = BondOf(port)?.Id ?? 0;
         _maps.SetWord(port.Id, PortEntry.Pack(port.Generation, port.Settings.NetworkId, port.Flags));
     }
 }

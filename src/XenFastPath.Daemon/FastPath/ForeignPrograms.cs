@@ -2,6 +2,7 @@
 using System.Runtime.InteropServices;
 using System.Text;
 using XenFastPath.Interop;
+using XenFastPath.Reconcile;
 using static Tmds.Linux.LibC;
 
 namespace XenFastPath.Daemon.FastPath;
@@ -10,7 +11,6 @@ namespace XenFastPath.Daemon.FastPath;
 internal static unsafe class ForeignPrograms
 {
     private const int ProgramsMax = 64;
-    private const string OwnPolicy = "xfp_policy";
 
     /// <summary>In words, such as "tcx program tracer (id 17)". Empty on kernels without tcx.</summary>
     public static IReadOnlyList<string> On(int ifindex)
@@ -24,7 +24,7 @@ internal static unsafe class ForeignPrograms
                 continue;
             for (uint i = 0; i < count; i++)
             {
-                if (NameOf(ids[i]) is { } name && name != OwnPolicy)
+                if (NameOf(ids[i]) is { } name && !name.StartsWith(Bypass.OwnFilterPrefix, StringComparison.Ordinal))
                     found.Add($"tcx program {name} (id {ids[i]})");
             }
         }

@@ -163,6 +163,18 @@ internal sealed unsafe class ForwarderClient : IDisposable
         return Request(message, []);
     }
 
+    /// <summary>
+    /// Has a bond taken in or changed; the reply says which step failed with which errno. <paramref name="slbTables"/>: the map of the
+    /// balance-slb bonds; -1: the bond is none.
+    /// </summary>
+    public ForwarderMessage SetBond(in ForwarderMessage bond, int slbTables)
+    {
+        ForwarderMessage message = bond;
+        message.Verb = ForwarderVerb.SetBond;
+        message.Protocol = ForwarderMessage.CurrentProtocol;
+        return Request(message, slbTables < 0 ? [] : [slbTables]);
+    }
+
     public void RemovePort(ushort port)
     {
         ForwarderMessage message = Message(ForwarderVerb.RemovePort);

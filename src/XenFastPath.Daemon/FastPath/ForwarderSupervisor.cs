@@ -58,7 +58,7 @@ internal sealed unsafe class ForwarderSupervisor(string runDir, BpfMaps maps, st
             Kill(silentPid, "it stands still and does not answer");
         }
 
-        if (client is not null && ((client.MapId != 0 && client.MapId != maps.XsksId) || client.NetnsInode != NetworkNamespace.Inode))
+        if (client is not null && ((client.MapId != 0 && client.MapId != maps.XsksId) || client.NetnsInode != NetworkNamespace.OfThread()))
         {
             // It works with maps that are no longer pinned, or with other devices: nothing can be redirected to it.
             Log.Info($"forwarder: pid {client.Pid} serves other maps or another network namespace; replacing it");

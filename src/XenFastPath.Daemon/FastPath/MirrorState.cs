@@ -44,19 +44,32 @@ internal sealed class MirrorState(IMirrorTables tables)
         public int MacsMax => Port.IsPhysical ? PifMacsMax : VifMacsMax;
     }
 
-    private sealed class NetworkState
+    private sealed class NetworkState(ushort id)
     {
+        public readonly ushort Id = id;
+
         /// <summary>Key to the port its MAC lives on: what is in the tables.</summary>
         public readonly Dictionary<ulong, int> Entries = [];
         public int MutedIfindex;
         public ulong MutedUntilNs;
         public ulong MuteNs = MuteNsMin;
 
+        /// <summary>Ports that it has.</summary>
+        public int Ports;
+
         public bool IsMuted => MutedIfindex != 0;
     }
 
+    private sealed class BridgeState(ushort networkId)
+    {
+        public ushort NetworkId = networkId;
+
+        /// <summary>Ports that it has; counted, for there may be thousands of ports, each of which comes and goes by itself.</summary>
+        public int Ports;
+    }
+
     private readonly Dictionary<int, PortState> _ports = [];
-    private readonly Dictionary<int, ushort> _networkOfBridge = [];
+    private readonly Dictionary<int, BridgeState> _bridges = [];
     private readonly Dictionary<ushort, NetworkState> _networks = [];
     private readonly Dictionary<ulong, int> _pending = [];
 
@@ -85,7 +98,7 @@ internal sealed class MirrorState(IMirrorTables tables)
         _networks.Where(n => n.Value.IsMuted).ToDictionary(n => n.Key, n => _ports.GetValueOrDefault(n.Value.MutedIfindex)?.Port.Device ?? "a port");
 
     /// <summary>The bridges to dump for a resynchronisation.</summary>
-    public int[] BridgesToDump => [.. _networkOfBridge.Where(b => !_networks[b.Value].IsMuted).Select(b => b.Key)];
+    public int[] BridgesToDump => [.. _bridges.Where(b => NetworkOf(b.Key) is { IsMuted: false }).Select(b => b.Key)];
 
     /// <summary>Is this key in the tables?</summary>
     public bool Contains(ulong key) => _networks.TryGetValue(FdbKey.NetworkOf(key), out NetworkState? network) && network.Entries.ContainsKey(key);
@@ -97,22 +110,20 @@ internal sealed class MirrorState(IMirrorTables tables)
     public static ulong KeyOf(ushort network, MacAddress mac) => FdbKey.Make(network, BinaryPrimitives.ReverseEndianness(mac.Value) >> 16);
 
     /// <summary>The key of an entry, if its bridge is one of ours; otherwise 0.</summary>
-    public ulong KeyOf(in FdbEntry entry) => _networkOfBridge.TryGetValue(entry.MasterIndex, out ushort network) ? KeyOf(network, entry.Mac) : 0;
+    public ulong KeyOf(in FdbEntry entry) => _bridges.TryGetValue(entry.MasterIndex, out BridgeState? bridge) ? KeyOf(bridge.NetworkId, entry.Mac) : 0;
 
     /// <summary>Takes a port in or changes it. What lies on it must be read from the kernel again: true if that is so.</summary>
     public bool SetPort(MirrorPort port)
     {
-        if (!_ports.TryGetValue(port.Ifindex, out PortState? state))
-            _ports[port.Ifindex] = new PortState(port);
-        else if (state.Port == port)
+        if (_ports.TryGetValue(port.Ifindex, out PortState? state) && state.Port == port)
             return false;
+        // In before out: a Network or bridge that it stays in is not forgotten for a moment.
+        Enter(port);
+        if (state is null)
+            _ports[port.Ifindex] = new PortState(port);
         else
             Change(state, port);
-        _networks.TryAdd(port.NetworkId, new NetworkState());
-        if (port.BridgeIfindex == 0)
-            return false;       // the bridge is still to be made; the port comes again with its number
-        _networkOfBridge[port.BridgeIfindex] = port.NetworkId;
-        return port.IsFast;
+        return port.BridgeIfindex != 0 && port.IsFast;      // without: the bridge is still to be made; the port comes again with its number
     }
 
     /// <summary>Lets a port go with all that lies on it.</summary>
@@ -128,10 +139,10 @@ internal sealed class MirrorState(IMirrorTables tables)
     public void Take(in FdbEntry entry, ulong nowNs, bool isDumped = false)
     {
         // A bridge that filters VLANs has a VLAN in its entries: nothing of it is on the fast path.
-        if (entry.IsSelf || entry.Vlan != 0 || !_networkOfBridge.TryGetValue(entry.MasterIndex, out ushort network))
+        if (entry.IsSelf || entry.Vlan != 0 || NetworkOf(entry.MasterIndex) is not { } state)
             return;
+        ushort network = state.Id;
         Events++;
-        NetworkState state = _networks[network];
         if (state.IsMuted)
             return;
         ulong key = KeyOf(network, entry.Mac);
@@ -180,8 +191,8 @@ internal sealed class MirrorState(IMirrorTables tables)
         HashSet<ulong> unseen = [];
         foreach (int bridge in bridges)
         {
-            if (_networkOfBridge.TryGetValue(bridge, out ushort network))
-                unseen.UnionWith(_networks[network].Entries.Keys);
+            if (NetworkOf(bridge) is { } network)
+                unseen.UnionWith(network.Entries.Keys);
         }
 
         return unseen;
@@ -210,27 +221,40 @@ internal sealed class MirrorState(IMirrorTables tables)
         if (old.IsFast && (old.NetworkId != port.NetworkId || old.Word != port.Word || !port.IsFast))
             RemoveEntriesOf(port.Ifindex);
         state.Port = port;
-        if (old.NetworkId != port.NetworkId || old.BridgeIfindex != port.BridgeIfindex)
-            Leave(old);
+        bool isElsewhere = old.NetworkId != port.NetworkId || old.BridgeIfindex != port.BridgeIfindex;
+        Leave(old, isElsewhere);
+    }
+
+    /// <summary>The Network whose port came into the bridge last, if it has ports still.</summary>
+    private NetworkState? NetworkOf(int bridge) => _bridges.TryGetValue(bridge, out BridgeState? state) ? _networks.GetValueOrDefault(state.NetworkId) : null;
+
+    private void Enter(MirrorPort port)
+    {
+        if (!_networks.TryGetValue(port.NetworkId, out NetworkState? network))
+            _networks[port.NetworkId] = network = new NetworkState(port.NetworkId);
+        network.Ports++;
+        if (port.BridgeIfindex == 0)
+            return;
+        if (!_bridges.TryGetValue(port.BridgeIfindex, out BridgeState? bridge))
+            _bridges[port.BridgeIfindex] = bridge = new BridgeState(port.NetworkId);
+        bridge.NetworkId = port.NetworkId;
+        bridge.Ports++;
     }
 
     /// <summary>
     /// After a port has left a Network or a bridge: what has no port any more is forgotten, for to dump a bridge that is gone
     /// fails; and if it was the port that flooded, the rest is over.
     /// </summary>
-    private void Leave(MirrorPort port)
+    private void Leave(MirrorPort port, bool isElsewhere = true)
     {
         NetworkState network = _networks[port.NetworkId];
-        if (network.MutedIfindex == port.Ifindex)
+        if (isElsewhere && network.MutedIfindex == port.Ifindex)
             Unmute(network);
-        if (!_ports.Values.Any(p => p.Port.NetworkId == port.NetworkId))
+        if (--network.Ports == 0)
             _networks.Remove(port.NetworkId);
-        foreach (int bridge in _networkOfBridge.Where(b => IsUnused(b.Key, b.Value)).Select(b => b.Key).ToList())
-            _networkOfBridge.Remove(bridge);
+        if (_bridges.TryGetValue(port.BridgeIfindex, out BridgeState? bridge) && --bridge.Ports == 0)
+            _bridges.Remove(port.BridgeIfindex);
     }
-
-    private bool IsUnused(int bridge, ushort network) =>
-        !_networks.ContainsKey(network) || !_ports.Values.Any(p => p.Port.BridgeIfindex == bridge);
 
     private void Set(NetworkState network, ulong key, PortState port, ulong nowNs)
     {

@@ -1,9 +1,9 @@
-// IP addresses of links: RTM_GETADDR, RTM_NEWADDR, RTM_DELADDR.
+// An IP address of a link, as RTM_NEWADDR and RTM_DELADDR carry it.
 using System.Diagnostics.CodeAnalysis;
 using System.Net;
+using System.Runtime.InteropServices;
 using XenFastPath.Interop;
 using static XenFastPath.Interop.IfAddr;
-using static XenFastPath.Interop.Netlink;
 using static XenFastPath.Interop.RtNetlink;
 
 namespace XenFastPath.Netlink;
@@ -27,6 +27,7 @@ public enum AddressFlags : uint
     Deprecated = IFA_F_DEPRECATED,
     Tentative = IFA_F_TENTATIVE,
     Permanent = IFA_F_PERMANENT,
+    ManagesTemporary = IFA_F_MANAGETEMPADDR,
     NoPrefixRoute = IFA_F_NOPREFIXROUTE,
 }
 
@@ -45,6 +46,18 @@ public sealed record AddressInfo(int Ifindex, IPAddress Local, int PrefixLength)
     /// <summary>IPv4 only: the name under which ifconfig shows it.</summary>
     public string? Label { get; init; }
 
+    /// <summary>Metric of the prefix route that the kernel makes for it; 0 for the kernel's own choice.</summary>
+    public uint Metric { get; init; }
+
+    /// <summary>IFA_PROTO: who made it, as a program chooses to say; 0 if nobody said.</summary>
+    public byte Protocol { get; init; }
+
+    /// <summary>Seconds that it is valid and preferred from now on; null for ever.</summary>
+    public uint? ValidSeconds { get; init; }
+
+    /// <inheritdoc cref="ValidSeconds"/>
+    public uint? PreferredSeconds { get; init; }
+
     public bool IsIpv6 => Local.AddressFamily == System.Net.Sockets.AddressFamily.InterNetworkV6;
 
     /// <summary>Takes RTM_NEWADDR and RTM_DELADDR; false for other messages.</summary>
@@ -60,7 +73,8 @@ public sealed record AddressInfo(int Ifindex, IPAddress Local, int PrefixLength)
         IPAddress? prefix = attributes.Find(IFA_ADDRESS).Address, local = attributes.Find(IFA_LOCAL).Address ?? prefix;
         if (local is null)
             return false;
-        NetlinkAttribute flags = attributes.Find(IFA_FLAGS);
+        NetlinkAttribute flags = attributes.Find(IFA_FLAGS), cache = attributes.Find(IFA_CACHEINFO);
+        bool isTimed = MemoryMarshal.TryRead(cache.Value, out ifa_cacheinfo times);
         address = new AddressInfo((int)header.ifa_index, local, header.ifa_prefixlen)
         {
             Peer = local.Equals(prefix) ? null : prefix,
@@ -68,6 +82,10 @@ public sealed record AddressInfo(int Ifindex, IPAddress Local, int PrefixLength)
             Scope = (AddressScope)header.ifa_scope,
             Flags = (AddressFlags)(flags.IsPresent ? flags.U32 : header.ifa_flags),
             Label = attributes.Find(IFA_LABEL).TextOrNull,
+            Metric = attributes.Find(IFA_RT_PRIORITY).U32,
+            Protocol = attributes.Find(IFA_PROTO).U8,
+            ValidSeconds = isTimed ? Seconds(times.ifa_valid) : null,
+            PreferredSeconds = isTimed ? Seconds(times.ifa_prefered) : null,
         };
         return true;
     }
@@ -79,6 +97,16 @@ public sealed record AddressInfo(int Ifindex, IPAddress Local, int PrefixLength)
         request.Address(IFA_BROADCAST, Broadcast);
         request.String(IFA_LABEL, Label);
         request.U32(IFA_FLAGS, (uint)Flags > byte.MaxValue ? (uint)Flags : null);     // else they fit the header
+        request.U32(IFA_RT_PRIORITY, Metric == 0 ? null : Metric);
+        request.U8(IFA_PROTO, Protocol == 0 ? null : Protocol);
+        if (ValidSeconds is not null || PreferredSeconds is not null)
+        {
+            request.Value<ifa_cacheinfo>(IFA_CACHEINFO, new ifa_cacheinfo
+            {
+                ifa_valid = ValidSeconds ?? INFINITY_LIFE_TIME,
+                ifa_prefered = PreferredSeconds ?? INFINITY_LIFE_TIME,
+            });
+        }
     }
 
     internal ifaddrmsg Header => new()
@@ -89,26 +117,9 @@ public sealed record AddressInfo(int Ifindex, IPAddress Local, int PrefixLength)
         ifa_scope = (byte)Scope,
         ifa_index = (uint)Ifindex,
     };
-}
 
-public sealed partial class Rtnl
-{
-    /// <summary>All addresses of all links.</summary>
-    public List<AddressInfo> GetAddresses()
-    {
-        NetlinkWriter request = Request(stackalloc byte[RequestBytes], RTM_GETADDR, 0, default(ifaddrmsg));
-        return _socket.Dump<AddressInfo>(request.Written, AddressInfo.TryDecode, "dump addresses");
-    }
+    /// <summary>"192.0.2.1/24".</summary>
+    public override string ToString() => $"{Local}/{PrefixLength}";
 
-    public void AddAddress(AddressInfo address) =>
-        ChangeAddress(address, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, "add", "to");
-
-    public void DeleteAddress(AddressInfo address) => ChangeAddress(address, RTM_DELADDR, 0, "delete", "from");
-
-    private void ChangeAddress(AddressInfo address, ushort type, ushort flags, string verb, string preposition)
-    {
-        NetlinkWriter request = Request(stackalloc byte[RequestBytes], type, flags, address.Header);
-        address.Write(request);
-        Execute(request, $"{verb} address {address.Local}/{address.PrefixLength} {preposition}", address.Ifindex);
-    }
+    private static uint? Seconds(uint lifetime) => lifetime == INFINITY_LIFE_TIME ? null : lifetime;
 }

@@ -61,6 +61,9 @@ public readonly ref struct NetlinkAttribute(ushort rawType, ReadOnlySpan<byte> v
     /// <summary>The type without the flags NLA_F_NESTED and NLA_F_NET_BYTEORDER.</summary>
     public ushort Type => (ushort)(rawType & NLA_TYPE_MASK);
 
+    /// <summary>The type with them, as it stands in the message.</summary>
+    internal ushort RawType => rawType;
+
     /// <summary>False for what <see cref="NetlinkAttributes.Find"/> returns when there is none.</summary>
     public bool IsPresent => rawType != 0;
 

@@ -34,7 +34,7 @@ public sealed partial class GenericNetlink : IDisposable
 {
     private const int RequestBytes = 1024;
 
-    private readonly ConcurrentDictionary<string, GenericFamily> _families = new();
+    private readonly ConcurrentDictionary<string, GenericFamily?> _families = new();
     private readonly NetlinkSocket _socket;
 
     /// <summary>Opens a socket in this thread's network namespace.</summary>
@@ -45,7 +45,10 @@ public sealed partial class GenericNetlink : IDisposable
     /// <summary>Uses a NETLINK_GENERIC socket, which it then owns.</summary>
     public GenericNetlink(NetlinkSocket socket) => _socket = socket;
 
-    /// <summary>A family by name, or null if this kernel has none of that name.</summary>
+    /// <summary>
+    /// A family by name, or null if this kernel has none of that name. Asked once: for a family that it has not the kernel starts a
+    /// modprobe each time, which nobody must wait for in the middle of a failover.
+    /// </summary>
     public GenericFamily? GetFamily(string name)
     {
         if (_families.TryGetValue(name, out GenericFamily? known))
@@ -56,7 +59,7 @@ public sealed partial class GenericNetlink : IDisposable
             _socket.TryGet<GenericFamily>(request.Written, GenericFamily.TryDecode, out GenericFamily? family);
         if (error.IsFailure && error.Errno != Errno.ENOENT)
             throw new NetlinkException("resolve generic netlink family", name, error);
-        return family is null ? null : _families[name] = family;
+        return _families[name] = family;
     }
 
     /// <summary>Closes the socket.</summary>

@@ -15,6 +15,22 @@ public enum BondMode : byte
     AdaptiveLoadBalancing = BOND_MODE_ALB,
 }
 
+/// <summary>The kernel's words for the modes, as its module parameter and sysfs have them (bond_mode_tbl of bond_options.c).</summary>
+public static class BondModes
+{
+    public static string Word(this BondMode mode) => mode switch
+    {
+        BondMode.RoundRobin => "balance-rr",
+        BondMode.ActiveBackup => "active-backup",
+        BondMode.Xor => "balance-xor",
+        BondMode.Broadcast => "broadcast",
+        BondMode.Lacp => "802.3ad",
+        BondMode.TransmitLoadBalancing => "balance-tlb",
+        BondMode.AdaptiveLoadBalancing => "balance-alb",
+        _ => $"mode {(int)mode}",
+    };
+}
+
 /// <summary>xmit_hash_policy: which headers choose the slave.</summary>
 public enum BondHashPolicy : byte
 {
@@ -75,6 +91,9 @@ public sealed record BondData
 
     public bool LacpRateFast { get; init; }
 
+    /// <summary>LACP only; the upper ten bits of the actor's key. Shown to CAP_NET_ADMIN alone.</summary>
+    public ushort? LacpUserPortKey { get; init; }
+
     public BondAggregator? Aggregator { get; init; }
 
     public BondData()
@@ -100,6 +119,7 @@ public sealed record BondData
                 case IFLA_BOND_FAIL_OVER_MAC: FailOverMac = attribute.U8; break;
                 case IFLA_BOND_MIN_LINKS: MinLinks = attribute.S32; break;
                 case IFLA_BOND_AD_LACP_RATE: LacpRateFast = attribute.Bool; break;
+                case IFLA_BOND_AD_USER_PORT_KEY: LacpUserPortKey = attribute.U16; break;
                 case IFLA_BOND_AD_INFO: Aggregator = ReadAggregator(attribute.Nested); break;
             }
         }
@@ -202,6 +222,9 @@ public sealed record BondSettings : LinkKindSettings
 
     public bool? LacpRateFast { get; init; }
 
+    /// <summary>LACP only, 0..1023.</summary>
+    public ushort? LacpUserPortKey { get; init; }
+
     internal override void WriteData(NetlinkWriter request)
     {
         request.U8(IFLA_BOND_MODE, (byte?)Mode);
@@ -217,6 +240,7 @@ public sealed record BondSettings : LinkKindSettings
         request.U8(IFLA_BOND_XMIT_HASH_POLICY, (byte?)HashPolicy);
         request.S32(IFLA_BOND_MIN_LINKS, MinLinks);
         request.Bool(IFLA_BOND_AD_LACP_RATE, LacpRateFast);
+        request.U16(IFLA_BOND_AD_USER_PORT_KEY, LacpUserPortKey);
     }
 
     private void WriteTargets(NetlinkWriter request)

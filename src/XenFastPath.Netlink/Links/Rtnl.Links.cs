@@ -99,6 +99,19 @@ public sealed partial class Rtnl
     public void SetMaster(int index, int masterIndex) =>
         ChangeLink(index, new LinkSettings { MasterIndex = masterIndex }, "set master of");
 
+    /// <summary>
+    /// As <see cref="SetMaster"/>, and the kernel makes no IPv6 link-local address, in one request. False: refused, for instance by a
+    /// device without IPv6; the kernel checks all of it before it changes anything, but a master may refuse later.
+    /// </summary>
+    public bool TryEnslaveWithoutLinkLocal(int index, int masterIndex)
+    {
+        var settings = new LinkSettings { MasterIndex = masterIndex, Ipv6LinkLocal = false };
+        NetlinkWriter request = Request(stackalloc byte[RequestBytes], RTM_NEWLINK, 0, settings.Header(index));
+        settings.WriteBasics(request);
+        settings.WriteExtras(request);
+        return !_socket.TryExecute(request.Written).IsFailure;
+    }
+
     /// <summary>Moves a link to the network namespace of an open file; it may get another index there.</summary>
     public void SetNamespace(int index, int namespaceFd) =>
         ChangeLink(index, new LinkSettings { NamespaceFd = namespaceFd }, "set namespace of");

@@ -10,19 +10,31 @@ namespace XenFastPath.KernelTests.Lab;
 /// <summary>One end of a veth, far from dom0.</summary>
 internal sealed class Guest : IDisposable
 {
-    public Guest(Lab lab, int number, string vif, string mac, string device = "eth0", int queues = 1)
+    /// <summary>
+    /// A guest behind a new veth whose near end is in dom0 or in <paramref name="near"/>; or, with <paramref name="cards"/>, the world
+    /// behind a real network card.
+    /// </summary>
+    public Guest(Lab lab, int number, string vif, string mac, string device = "eth0", int queues = 1, CardPair? cards = null, Netns? near = null)
     {
         Vif = vif;
         Mac = mac;
         Device = device;
         Number = number;
         Netns = new Netns($"{lab.Prefix}{device[0]}{number}");
-        string[] width = queues == 1 ? [] : ["numtxqueues", $"{queues}", "numrxqueues", $"{queues}"];
-        lab.Dom0.Run("ip", ["link", "add", vif, .. width, "type", "veth", "peer", "name", device, .. width, "netns", Netns.Name]);
+        if (cards is null)
+            AddVeth(near ?? lab.Dom0, queues);
+        else
+            cards.Move(lab.Dom0, vif, Netns, device);
         Netns.Run("ip", "link", "set", device, "address", mac, "up");
         // As a real frontend does it: tags are in the frame, never beside it.
         Netns.Run("ethtool", "-K", device, "txvlan", "off");
         Socket = Netns.Inside(() => new PacketSocket(device));
+    }
+
+    private void AddVeth(Netns near, int queues)
+    {
+        string[] width = queues == 1 ? [] : ["numtxqueues", $"{queues}", "numrxqueues", $"{queues}"];
+        near.Run("ip", ["link", "add", Vif, .. width, "type", "veth", "peer", "name", Device, .. width, "netns", Netns.Name]);
     }
 
     public int Number { get; }
@@ -40,7 +52,7 @@ internal sealed class Guest : IDisposable
 
     public string Ip { get; private set; } = "";
 
-    /// <summary>Gives the guest an address in 10.77.0.0/24.</summary>
+    /// <summary>Gives the guest an address in 10.77.0.0/24, or in 10.77.subnet.0/24.</summary>
     public void AddAddress(string? subnet = null)
     {
         Ip = $"10.77.{subnet ?? "0"}.{Number}";
@@ -48,11 +60,12 @@ internal sealed class Guest : IDisposable
     }
 
     /// <summary>The receiver's checksum errors, all protocols together.</summary>
-    public long ChecksumErrors()
-    {
-        string[] lines = Netns.Run("nstat", "-asz").Split('\n');
-        return lines.Where(l => l.Contains("Csum", StringComparison.Ordinal)).Sum(l => long.Parse(l.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1]));
-    }
+    public long ChecksumErrors() => ChecksumErrorsByName().Values.Sum();
+
+    /// <summary>The same by the kernel's names, those that are not 0.</summary>
+    public Dictionary<string, long> ChecksumErrorsByName() => Netns.Run("nstat", "-asz").Split('\n')
+        .Where(l => l.Contains("Csum", StringComparison.Ordinal)).Select(l => l.Split(' ', StringSplitOptions.RemoveEmptyEntries))
+        .Where(w => w[1] != "0").ToDictionary(w => w[0], w => long.Parse(w[1]));
 
     public void Dispose()
     {
@@ -207,6 +220,7 @@ internal sealed unsafe partial class PacketSocket : IDisposable
     /// <summary>Collects frames that <paramref name="wanted"/> likes until there are <paramref name="count"/>, or none came for a while.</summary>
     public List<byte[]> Collect(Func<byte[], bool> wanted, int count, int quietMs = 1500)
     {
+        quietMs *= Math.Min(Lab.Scale, 3);
         List<byte[]> frames = [];
         Stopwatch quiet = Stopwatch.StartNew();
         while (frames.Count < count && quiet.ElapsedMilliseconds < quietMs)

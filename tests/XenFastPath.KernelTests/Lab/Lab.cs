@@ -6,6 +6,7 @@
 //
 // The programs are the published ones (artifacts/bin). XFP_PAUSE=1 stops at a failure with everything still up.
 using System.Diagnostics;
+using System.Text.RegularExpressions;
 using XenFastPath.Api;
 
 namespace XenFastPath.KernelTests.Lab;
@@ -39,8 +40,6 @@ internal sealed class Lab : IDisposable
     private void Build(int guests, bool startDaemon)
     {
         _parts.Add(Dom0);
-        // What a dom0 has set: bridged frames do not visit the host's iptables.
-        Dom0.Run("sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=0", "net.bridge.bridge-nf-call-ip6tables=0", "net.bridge.bridge-nf-call-arptables=0");
         Directory.CreateDirectory(Bpffs);
         Directory.CreateDirectory(RunDir);
         Tool.Run("mount", "-t", "bpf", "bpf", Bpffs);
@@ -52,11 +51,17 @@ internal sealed class Lab : IDisposable
 
     public static string Bin { get; } = FindBin();
 
+    /// <summary>How much slower than real hardware the machine is: 1, or what XFP_SCALE says of an emulated one.</summary>
+    public static int Scale { get; } = int.TryParse(Environment.GetEnvironmentVariable("XFP_SCALE"), out int scale) && scale > 1 ? scale : 1;
+
     public string Prefix { get; }
 
     public Netns Dom0 { get; }
 
     public List<Guest> Guests { get; } = [];
+
+    /// <summary>What lies behind the PIFs.</summary>
+    public List<Guest> Worlds { get; } = [];
 
     public string RunDir => Path.Combine(_folder, "run");
 
@@ -65,6 +70,9 @@ internal sealed class Lab : IDisposable
     public string Bpffs { get; }
 
     public string LogFile => Path.Combine(_folder, "log");
+
+    /// <summary>If set before the daemon starts: what it and its DHCP clients see as /etc/resolv.conf.</summary>
+    public string? ResolvConf { get; set; }
 
     public Process? Daemon { get; private set; }
 
@@ -79,13 +87,24 @@ internal sealed class Lab : IDisposable
         return guest;
     }
 
-    /// <summary>The world behind a PIF called <paramref name="pif"/>.</summary>
-    public Guest AddWorld(string pif = "eth0", int number = 200)
+    /// <summary>The world behind a PIF called <paramref name="pif"/>: a veth, or the near one of two real cards.</summary>
+    public Guest AddWorld(string pif = "eth0", int number = 200, CardPair? cards = null)
     {
-        Guest world = new(this, number, pif, $"02:00:00:00:02:{number:x2}", device: "wan");
-        _parts.Add(world);
+        Guest world = new(this, number, pif, cards?.FarMac ?? $"02:00:00:00:02:{number:x2}", device: "wan", cards: cards);
+        Worlds.Add(world);
         return world;
     }
+
+    /// <summary>Adds a namespace that goes with the lab.</summary>
+    public Netns AddNetns(string name)
+    {
+        Netns netns = new(Prefix + name);
+        _parts.Add(netns);
+        return netns;
+    }
+
+    /// <summary>dom0's links as configured: without what the kernel finds out by itself, such as carriers.</summary>
+    public string Links() => Regex.Replace(Dom0.Run("ip", "link", "show"), "NO-CARRIER,|,LOWER_UP| state [A-Z]+", "");
 
     /// <summary>Starts xenfastpathd and waits until it serves its socket.</summary>
     public void StartDaemon(params string[] arguments)
@@ -96,7 +115,8 @@ internal sealed class Lab : IDisposable
         ProcessStartInfo info = new("/bin/sh") { RedirectStandardInput = true };
         info.ArgumentList.Add("-c");
         string command = $"{Bin}/xenfastpathd --run-dir {RunDir} --state-dir {StateDir} --bpffs {Bpffs} {string.Join(' ', arguments)}";
-        info.ArgumentList.Add($"exec nsenter --net={Dom0.Path} {command} >>{LogFile} 2>&1");
+        string start = $"exec nsenter --net={Dom0.Path} {command} >>{LogFile} 2>&1";
+        info.ArgumentList.Add(ResolvConf is null ? start : $"exec unshare --mount /bin/sh -c 'mount --bind {ResolvConf} /etc/resolv.conf && {start}'");
         Daemon = Process.Start(info)!;
         Process daemon = Daemon;
         _processes.Add(daemon);
@@ -105,8 +125,8 @@ internal sealed class Lab : IDisposable
     }
 
     /// <summary>Starts a daemon that is expected to end by itself.</summary>
-    public (int Status, string Output) TryDaemon() =>
-        Tool.TryRun("nsenter", "--net=" + Dom0.Path, Bin + "/xenfastpathd", "--run-dir", RunDir, "--state-dir", StateDir, "--bpffs", Bpffs);
+    public (int Status, string Output) TryDaemon(params string[] arguments) =>
+        Tool.TryRun("nsenter", ["--net=" + Dom0.Path, Bin + "/xenfastpathd", "--run-dir", RunDir, "--state-dir", StateDir, "--bpffs", Bpffs, .. arguments]);
 
     /// <summary>Runs the command line against this lab's daemon.</summary>
     public (int Status, string Output) Xfp(params string[] arguments) =>
@@ -128,6 +148,13 @@ internal sealed class Lab : IDisposable
     public TResult Call<TParams, TResult>(ApiMethod<TParams, TResult> method, TParams parameters) =>
         Client.CallAsync(method, parameters).GetAwaiter().GetResult();
 
+    /// <summary>Calls a method that must be refused, with a reason that contains <paramref name="reasonPart"/>.</summary>
+    public void Call<TParams, TResult>(ApiMethod<TParams, TResult> method, TParams parameters, string reasonPart)
+    {
+        ApiErrorException e = Assert.Throws<ApiErrorException>(() => Call(method, parameters));
+        Assert.Contains(reasonPart, e.Message);
+    }
+
     public NetworkInfo CreateNetwork(string label, string datapath, string? pif = null, int? mtu = null, string? bridge = null) =>
         Call(ApiMethods.NetworkCreate, new(label, bridge, pif, mtu, datapath));
 
@@ -147,6 +174,27 @@ internal sealed class Lab : IDisposable
     public long Counter(string device, string name) =>
         Stats().Ports.Single(p => p.Device == device).Counters.Named.GetValueOrDefault(name);
 
+    /// <summary>
+    /// How many of so many frames may be lost where none may be lost on real hardware: on a slow machine a tenth, because the
+    /// forwarder stands still there for so long at times that it throws away what waited meanwhile.
+    /// </summary>
+    public static int LossMax(int sent) => Scale == 1 ? 0 : sent / 10;
+
+    /// <summary>
+    /// Pings with iputils' ping and fails if more is lost than may be. Returns how many it sent, which is <see cref="Scale"/> times
+    /// less often and so many times fewer than asked for.
+    /// </summary>
+    public static int Ping(Guest from, Guest to, int count, int intervalMs, int bytes = 56)
+    {
+        int sent = Math.Max(count / Scale, 1);
+        string interval = (intervalMs * Scale / 1000.0).ToString(System.Globalization.CultureInfo.InvariantCulture);
+        Steal steal = new();
+        string output = from.Netns.Run("ping", "-q", "-i", interval, "-c", $"{sent}", "-s", $"{bytes}", to.Ip);
+        string received = output[..output.IndexOf(" received", StringComparison.Ordinal)].Split(' ')[^1];
+        Assert.True(sent - int.Parse(received) <= LossMax(sent) + steal.Ms / intervalMs, $"{output}\nstolen by the host: {steal.Ms} ms");
+        return sent;
+    }
+
     /// <summary>Plugs all guests into one Network and waits until every port forwards on the path asked for.</summary>
     public void PlugAll(string network, string path)
     {
@@ -155,11 +203,16 @@ internal sealed class Lab : IDisposable
         WaitForPath(network, path);
     }
 
+    /// <summary>The kernel looks at a new device's carrier when it has time; until then it is in no known state, as lo always is.</summary>
+    public void WaitForOperstates() => Tool.Eventually(
+        () => Dom0.Run("ip", "-brief", "link", "show").Split(" UNKNOWN ").Length <= 2, "only lo is in no known state", 30);
+
     public void WaitForPath(string network, string path) => Tool.Eventually(
         () =>
         {
             NetworkInfo info = Network(network);
             return info.Vifs.All(v => v.State == "forwarding" && v.Path!.Path == path)
+                && (info.Vlan is null || (info.Vlan.State == "forwarding" && info.Vlan.Path!.Path == path))
                 && (info.Pif is null || (info.Pif.State == "forwarding" && info.Pif.Path!.Path == path));
         }, $"all ports of {network} forward on path {path}:\n{string.Join('\n', Network(network).Vifs.Select(v => $"{v.Device} {v.State} {v.Path}"))}", 15);
 
@@ -171,6 +224,9 @@ internal sealed class Lab : IDisposable
             Console.ReadLine();
         }
 
+        // A test that failed while it had the daemon stopped would wait for its answer for ever.
+        foreach (Process process in _processes.Where(p => !p.HasExited))
+            Signal(process.Id, 18);
         int? forwarder = null;
         try
         {
@@ -182,9 +238,11 @@ internal sealed class Lab : IDisposable
         }
 
         Disconnect();
+        // Without its file a guard ends by itself.
+        if (Directory.Exists(StateDir))
+            File.Delete(Path.Combine(StateDir, "rollback.json"));
         foreach (Process process in _processes.Where(p => !p.HasExited))
         {
-            Signal(process.Id, 18);
             Signal(process.Id, 9);
             process.WaitForExit();
         }
@@ -195,7 +253,7 @@ internal sealed class Lab : IDisposable
             Tool.Eventually(() => !Directory.Exists($"/proc/{pid}") || IsZombie(pid), $"forwarder {pid} ends");
         }
 
-        foreach (Guest guest in Guests)
+        foreach (Guest guest in Guests.Concat(Worlds))
             guest.Dispose();
         foreach (IDisposable part in Enumerable.Reverse(_parts))
             part.Dispose();
@@ -204,7 +262,12 @@ internal sealed class Lab : IDisposable
     }
 
     /// <summary>Forwarders that serve this lab's run-dir.</summary>
-    public IEnumerable<int> Forwarders()
+    public IEnumerable<int> Forwarders() => Processes("xenfastpath-forwarder", RunDir + " ");
+
+    /// <summary>Guards of applies that wait for their confirmation.</summary>
+    public IEnumerable<int> Guards() => Processes("xenfastpathd --guard", StateDir + " ");
+
+    private static IEnumerable<int> Processes(string program, string argument)
     {
         foreach (string folder in Directory.EnumerateDirectories("/proc"))
         {
@@ -220,7 +283,7 @@ internal sealed class Lab : IDisposable
                 continue;   // it ended meanwhile
             }
 
-            if (command.Contains("xenfastpath-forwarder", StringComparison.Ordinal) && command.Contains(RunDir + " ", StringComparison.Ordinal))
+            if (command.Contains(program, StringComparison.Ordinal) && command.Contains(argument, StringComparison.Ordinal))
                 yield return pid;
         }
     }

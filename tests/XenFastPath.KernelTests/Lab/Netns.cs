@@ -14,6 +14,8 @@ internal sealed unsafe class Netns : IDisposable
         Name = name;
         Tool.Run("ip", "netns", "add", name);
         Run("ip", "link", "set", "lo", "up");
+        // What a dom0 has set: bridged frames do not visit the host's iptables.
+        Run("sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=0", "net.bridge.bridge-nf-call-ip6tables=0", "net.bridge.bridge-nf-call-arptables=0");
         // Guests that talk on their own (router solicitations, MLD) would disturb what is counted.
         Run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1");
     }

@@ -39,9 +39,13 @@ internal static class Tool
         return Process.Start(info)!;
     }
 
-    /// <summary>Waits for something to become true; fails with <paramref name="what"/> if it does not within the time.</summary>
+    /// <summary>
+    /// Waits for something to become true; fails with <paramref name="what"/> if it does not within the time (on a slower machine:
+    /// <see cref="Lab.Scale"/> times as long).
+    /// </summary>
     public static void Eventually(Func<bool> condition, string what, double secondsMax = 10)
     {
+        secondsMax *= Lab.Scale;
         Stopwatch watch = Stopwatch.StartNew();
         while (!condition())
         {

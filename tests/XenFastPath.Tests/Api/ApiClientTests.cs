@@ -88,7 +88,7 @@ public sealed class ApiClientTests
     {
         await using var server = new TestServer(readPeer: _ => new PeerCredentials(1, 1000, 1000, []));
         await using ApiClient client = await ApiClient.ConnectAsync(server.SocketPath);
-        var refusal = await Assert.ThrowsAsync<ApiErrorException>(() => client.CallAsync(ApiMethods.Plan, new Empty()));
+        var refusal = await Assert.ThrowsAsync<ApiErrorException>(() => client.CallAsync(ApiMethods.Plan, new PlanParams()));
         Assert.Equal(ApiErrorCode.PermissionDenied, refusal.Code);
     }
 

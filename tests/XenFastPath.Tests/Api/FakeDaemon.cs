@@ -20,6 +20,9 @@ internal sealed class FakeDaemon : IApiHandler
 
     public string ForwarderState { get; init; } = "running";
 
+    /// <summary>Seconds left of an apply that waits for its confirmation.</summary>
+    public int? PendingSeconds { get; init; }
+
     /// <summary>The last call that names an object, as text.</summary>
     public string? LastCall { get; set; }
 
@@ -62,6 +65,37 @@ internal sealed class FakeDaemon : IApiHandler
     public ValueTask<PifInfo> PifUnplug(PifParams parameters, CancellationToken cancel) =>
         About(parameters, parameters.Pif, FakeData.Eth1);
 
+    public ValueTask<PifInfo> PifReconfigureIp(PifReconfigureIpParams parameters, CancellationToken cancel) =>
+        About(parameters, parameters.Pif, FakeData.Eth0(0));
+
+    public ValueTask<VlanInfo> VlanCreate(VlanCreateParams parameters, CancellationToken cancel) =>
+        About(parameters, parameters.Pif, FakeData.Vlan100);
+
+    public ValueTask<IReadOnlyList<VlanInfo>> VlanList(Empty parameters, CancellationToken cancel) =>
+        ValueTask.FromResult<IReadOnlyList<VlanInfo>>([FakeData.Vlan100]);
+
+    public ValueTask<VlanInfo> VlanShow(VlanParams parameters, CancellationToken cancel) =>
+        About(parameters, parameters.Vlan, FakeData.Vlan100);
+
+    public ValueTask<Empty> VlanDestroy(VlanParams parameters, CancellationToken cancel) =>
+        About(parameters, parameters.Vlan, new Empty());
+
+    public ValueTask<BondInfo> BondCreate(BondCreateParams parameters, CancellationToken cancel) =>
+        About($"{string.Join('+', parameters.Pifs)} {parameters.Mode} {parameters.Network} {parameters.Mac} " +
+            string.Join(' ', parameters.Properties ?? new Dictionary<string, string>()), parameters.Network, FakeData.Bond0);
+
+    public ValueTask<IReadOnlyList<BondInfo>> BondList(Empty parameters, CancellationToken cancel) =>
+        ValueTask.FromResult<IReadOnlyList<BondInfo>>([FakeData.Bond0]);
+
+    public ValueTask<BondInfo> BondShow(BondParams parameters, CancellationToken cancel) =>
+        About(parameters, parameters.Bond, parameters.Bond == "bond1" ? FakeData.Bond1 : FakeData.Bond0);
+
+    public ValueTask<BondInfo> BondSetMode(BondSetModeParams parameters, CancellationToken cancel) =>
+        About(parameters, parameters.Bond, FakeData.Bond0);
+
+    public ValueTask<Empty> BondDestroy(BondParams parameters, CancellationToken cancel) =>
+        About(parameters, parameters.Bond, new Empty());
+
     public ValueTask<VifInfo> VifPlug(VifPlugParams parameters, CancellationToken cancel) =>
         About(parameters, parameters.Device, FakeData.Vif1(0));
 
@@ -73,6 +107,10 @@ internal sealed class FakeDaemon : IApiHandler
 
     public ValueTask<VifInfo> VifShow(VifParams parameters, CancellationToken cancel) =>
         About(parameters, parameters.Vif, FakeData.Vif1(0));
+
+    public ValueTask<VifInfo> VifSet(VifSetParams parameters, CancellationToken cancel) =>
+        About($"{parameters.Vif} [{string.Join(' ', parameters.Trunks)}]", parameters.Vif,
+            FakeData.Vif1(0) with { Trunks = parameters.Trunks.Count > 0 ? parameters.Trunks : null });
 
     public ValueTask<VifInfo> VifMove(VifMoveParams parameters, CancellationToken cancel) =>
         About(parameters, parameters.Vif, FakeData.Vif1(0));
@@ -89,12 +127,33 @@ internal sealed class FakeDaemon : IApiHandler
         ValueTask.FromResult(FakeData.Stats(NextTick(), ForwarderState));
 
     public ValueTask<ShowInfo> Show(Empty parameters, CancellationToken cancel) =>
-        ValueTask.FromResult(FakeData.Show(NextTick(), ForwarderState));
+        ValueTask.FromResult(FakeData.Show(NextTick(), ForwarderState, PendingSeconds));
 
-    public async ValueTask<PlanInfo> Plan(Empty parameters, CancellationToken cancel)
+    public async ValueTask<PlanInfo> Plan(PlanParams parameters, CancellationToken cancel)
     {
         await BeforePlan(cancel);
-        return new PlanInfo(Actions);
+        return parameters.Document is { } document ? Declared(document, new PlanInfo(Actions, FakeData.Changes)) : new PlanInfo(Actions);
+    }
+
+    public ValueTask<StateExportInfo> StateExport(Empty parameters, CancellationToken cancel) =>
+        ValueTask.FromResult(new StateExportInfo(FakeData.Document));
+
+    public ValueTask<StateApplyInfo> StateApply(StateApplyParams parameters, CancellationToken cancel) => ValueTask.FromResult(
+        Declared(parameters.Document, new StateApplyInfo(Actions.Count == 0 ? [] : FakeData.Changes, Actions,
+            parameters.ConfirmSeconds is { } seconds ? new PendingInfo(seconds) : null)));
+
+    public ValueTask<Empty> StateConfirm(Empty parameters, CancellationToken cancel) =>
+        PendingSeconds is null ? throw new RefusedException("confirm", "nothing waits for a confirmation") : ValueTask.FromResult(new Empty());
+
+    public ValueTask<StateRollbackInfo> StateRollback(Empty parameters, CancellationToken cancel) =>
+        PendingSeconds is null ? throw new RefusedException("rollback", "nothing waits for a confirmation")
+            : ValueTask.FromResult(new StateRollbackInfo(["destroy network prod: bridge prod, mtu 1500, datapath auto"]));
+
+    // A document is refused if "taken" is in it.
+    private T Declared<T>(string document, T result)
+    {
+        LastCall = $"{document.Length} characters";
+        return document.Contains("taken", StringComparison.Ordinal) ? throw new RefusedException("taken", "networks[0] (line 1): no") : result;
     }
 
     public ValueTask<DoctorInfo> Doctor(Empty parameters, CancellationToken cancel) =>

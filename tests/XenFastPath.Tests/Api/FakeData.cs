@@ -14,6 +14,30 @@ internal static class FakeData
     public static VifInfo Vif3 { get; } = new(
         Id(7), "vif3.0", null, "Gäste Süd", null, 1500, Carrier: false, "missing", Path: null, Counters: null);
 
+    public static VlanInfo Vlan100 { get; } = new(
+        Id(8), "eth0.100", 14, "eth0", 100, "prod", 1500, Carrier: true, "forwarding",
+        new PortPathInfo("bridge", "as set", null, null, 0), Counters: null);
+
+    public static BondInfo Bond0 { get; } = new(
+        Id(9), "bond0", 15, "lacp", "LAN", "00:1b:21:aa:00:01",
+        new Dictionary<string, string> { ["hashing_algorithm"] = "tcpudp_ports", ["miimon"] = "100", ["updelay"] = "31000" },
+        "forwarding",
+        [
+            new("eth0", Primary: true, "active", Carrier: true, 10_000, 0),
+            new("eth1", Primary: false, "coming-up", Carrier: true, 10_000, 3),
+        ],
+        "3c:fd:fe:00:11:22");
+
+    public static BondInfo Bond1 { get; } = new(
+        Id(11), "bond1", 16, "balance-slb", "LAN", "00:1b:21:aa:00:03",
+        new Dictionary<string, string> { ["miimon"] = "100", ["rebalance-interval"] = "1800000" }, "forwarding",
+        [
+            new("eth2", Primary: true, "active", Carrier: true, 10_000, 0, new BondShareInfo(120, 256, 12_345_678)),
+            new("eth3", Primary: false, "active", Carrier: true, 10_000, 1, new BondShareInfo(136, 256, 812)),
+            new("eth4", Primary: false, "missing", Carrier: false, null, 0),
+        ],
+        null, new Dictionary<string, long> { ["out_bucket"] = 81_234, ["in_drop_looped"] = 42, ["rebalances"] = 3 });
+
     public static IReadOnlyList<FdbEntryInfo> Fdb { get; } =
     [
         new("LAN", "00:16:3e:01:02:03", "vif1.0", Permanent: false, FastPath: true, 0.4),
@@ -34,11 +58,29 @@ internal static class FakeData
         new("xenbr1", "8000.000000000000", Stp: true, []),
     ];
 
+    public const string Document = """
+        {
+          "version": 1,
+          "networks": [
+            {
+              "label": "Gäste Süd"
+            }
+          ]
+        }
+
+        """;
+
+    public static IReadOnlyList<string> Changes { get; } = ["create network prod: bridge prod, mtu 1500, datapath auto", "unplug vif vif1.0: network LAN"];
+
     public static PifInfo Eth0(int tick) => new(
         Id(3), "eth0", 2, "LAN", "00:1b:21:aa:00:01", "00:1b:21:aa:00:01", "0000:03:00.0", "ixgbe", 1500,
         Carrier: true, SpeedMbps: 10_000, "forwarding",
         new PortPathInfo("afxdp", "the driver does zero-copy", "native", "zero-copy", 4),
-        Counters(tick, 243_000, 240_000, fast: 240_000));
+        Counters(tick, 243_000, 240_000, fast: 240_000))
+    {
+        Ip = new PifIpInfo("static", "192.0.2.10/24", "192.0.2.1", "autoconf", null, null, ["192.0.2.53"], "example.org", ["10.0.0.0/8=192.0.2.8"]),
+        Addresses = ["192.0.2.10/24 dev xenbr0", "fe80::1/64 dev xenbr0"],
+    };
 
     public static VifInfo Vif1(int tick) => new(
         Id(5), "vif1.0", 12, "LAN", "00:16:3e:01:02:03", 1500, Carrier: true, "forwarding",
@@ -63,8 +105,9 @@ internal static class FakeData
         ? new ForwarderInfo("down", null, null, null, 0, 0, 0, 0, 3)
         : new ForwarderInfo(state, 812, "x86-64-v3", 4, 2, 65536, 61440, 0, 1);
 
-    public static ShowInfo Show(int tick, string forwarder) => new(
-        "0.1.0", "6.1.0-27-amd64", "default", Forwarder(forwarder), [Lan(tick), Guests], [Eth1], Now(tick));
+    public static ShowInfo Show(int tick, string forwarder, int? pendingSeconds) => new(
+        "0.1.0", "6.1.0-27-amd64", "default", Forwarder(forwarder), [Lan(tick), Guests], [Eth1], Now(tick),
+        pendingSeconds is { } seconds ? new PendingInfo(seconds) : null);
 
     public static StatsInfo Stats(int tick, string forwarder)
     {

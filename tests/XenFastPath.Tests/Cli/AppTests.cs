@@ -56,7 +56,7 @@ public sealed class AppTests
     }
 
     [Theory]
-    [InlineData("", "network pif vif show fdb stats plan doctor events brctl completion")]
+    [InlineData("", "network pif vlan bond vif show fdb stats plan apply confirm rollback export doctor events brctl completion")]
     [InlineData("p", "pif plan")]
     [InlineData("network|", "create list show set destroy")]
     [InlineData("network|show|", "LAN Gäste Süd")]
@@ -70,8 +70,13 @@ public sealed class AppTests
     [InlineData("network|create|x|--pif|", "eth0 eth1")]
     [InlineData("network|create|x|--mtu|", "")]
     [InlineData("pif|forget|eth", "eth0 eth1")]
+    [InlineData("vlan|show|", "eth0.100")]
+    [InlineData("bond|destroy|", "bond0")]
+    [InlineData("bond|set-mode|bond0|l", "lacp")]
     [InlineData("vif|unplug|vif2", "vif2.0")]
     [InlineData("vif|plug|vif9.0|--network|L", "LAN")]
+    [InlineData("vif|set|", "vif1.0 vif2.0 vif3.0")]
+    [InlineData("vif|set|vif1.0|--trunks|", "none")]
     [InlineData("vif|move|vif1.0|--network|", "LAN Gäste Süd")]
     [InlineData("fdb|list|--n", "--network")]
     [InlineData("fdb|list|--network|", "LAN Gäste Süd")]

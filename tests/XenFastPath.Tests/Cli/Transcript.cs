@@ -8,7 +8,7 @@ namespace XenFastPath.Tests.Cli;
 
 /// <summary>
 /// A line "# WORD..." says how the reader sees what follows (interactive, colour, ascii, low) and how the daemon is
-/// (down, idle). stdout and stderr come together as on a terminal; the daemon's last call, an exit status and an
+/// (down, idle, pending). stdin is a document. stdout and stderr come together as on a terminal; the daemon's last call, an exit status and an
 /// interruption are noted.
 /// </summary>
 internal static class Transcript
@@ -29,6 +29,7 @@ internal static class Transcript
                 {
                     ForwarderState = mode.Contains("down") ? "down" : "running",
                     Actions = mode.Contains("idle") ? [] : ["set eth0 up"],
+                    PendingSeconds = mode.Contains("pending") ? 42 : null,
                 });
                 text.Append(line).Append('\n');
             }
@@ -50,6 +51,7 @@ internal static class Transcript
             IsInteractive = mode.Contains("interactive"),
             HasColour = mode.Contains("colour"),
             IsUnicode = !mode.Contains("ascii"),
+            OpenInput = () => new MemoryStream(Encoding.UTF8.GetBytes(FakeData.Document)),
             Height = () => mode.Contains("low") ? 8 : int.MaxValue,
             // No time passes; the third look at a watched screen is interrupted.
             Pause = (_, _) => ++pauses < 3 ? Task.CompletedTask : throw new OperationCanceledException(),

@@ -36,6 +36,8 @@ internal sealed unsafe class LoopFixture : IDisposable
 
     public List<SimulatedPort> Ports { get; } = [];
 
+    public List<SimulatedVlan> Vlans { get; } = [];
+
     [ThreadStatic]
     private static ulong s_now;
 
@@ -68,6 +70,24 @@ internal sealed unsafe class LoopFixture : IDisposable
         return port;
     }
 
+    /// <summary>Adds a VLAN's port to the loop, carried by a port; it takes an id as any other.</summary>
+    public SimulatedVlan AddVlan(SimulatedPort trunk, ushort tag, ushort network, PortFlags flags = PortFlags.None, uint frameBytesMax = 1514,
+        uint generation = Generation)
+    {
+        SimulatedVlan vlan = new((ushort)(Ports.Count + Vlans.Count + 101), tag);
+        Vlans.Add(vlan);
+        ulong word = PortEntry.Pack(generation, network, flags | PortFlags.Ingress | PortFlags.Egress);
+        _ports[vlan.Id] = new PortEntry { Word = word, FrameBytesMax = frameBytesMax, Tag = tag, Trunk = trunk.Id };
+        Loop.PostAttachVlan(vlan.Id, vlan.Output(trunk, generation), trunk.VlanTable);
+        Loop.Round(Now);
+        Assert.True(Loop.IsIdle);
+        return vlan;
+    }
+
+    /// <summary>Says that a MAC lives on a VLAN's port.</summary>
+    public void Learn(string mac, SimulatedVlan vlan, ushort network, uint generation = Generation) =>
+        Assert.True(Table.TrySet(FdbKey.Make(network, Frames.MacValue(mac)), FdbWord.Make(generation, vlan.Id)));
+
     /// <summary>Says that a MAC lives on a port.</summary>
     public void Learn(string mac, SimulatedPort port, ushort network = Network, uint generation = Generation) =>
         Assert.True(Table.TrySet(FdbKey.Make(network, Frames.MacValue(mac)), FdbWord.Make(generation, port.Id)));
@@ -86,6 +106,8 @@ internal sealed unsafe class LoopFixture : IDisposable
     {
         foreach (SimulatedPort port in Ports)
             port.Dispose();
+        foreach (SimulatedVlan vlan in Vlans)
+            vlan.Dispose();
         Table.Dispose();
         _table.Dispose();
         Arena.Dispose();

@@ -9,7 +9,7 @@ public sealed class MacTableTests
     [InlineData(12)]
     public void Agrees_with_a_dictionary_under_random_use(int seed)
     {
-        using MacTableWriter writer = new(entriesMax: 4096);
+        using MacTableWriter writer = new(entriesMax: 8192);
         MacTable reader = writer.Reader;
         Dictionary<ulong, ulong> reference = [];
         Random random = new(seed);
@@ -112,6 +112,59 @@ public sealed class MacTableTests
         foreach (Thread thread in readers)
             thread.Join();
         Assert.Equal(0, Interlocked.Read(ref wrong));
+    }
+
+    [Fact]
+    public void A_key_that_stays_is_found_at_every_moment_however_often_others_make_it_move()
+    {
+        // Eight buckets; every other key of these comes and goes, so that those that stay are moved to and fro between their two.
+        using MacTableWriter writer = new(entriesMax: 28);
+        MacTable reader = writer.Reader;
+        ulong[] staying = [.. Enumerable.Range(1, 20).Select(i => FdbKey.Make(1, (ulong)i)).Where(k => writer.TrySet(k, k))];
+        Assert.Equal(20, staying.Length);
+        bool stop = false;
+        long lost = 0, found = 0;
+        Thread thread = new(() =>
+        {
+            while (!Volatile.Read(ref stop))
+            {
+                foreach (ulong key in staying)
+                {
+                    MacLookup result = reader.Lookup(key, reader.HashOf(key), out ulong word);
+                    if (result == MacLookup.NotFound || (result == MacLookup.Found && word != key))
+                        Interlocked.Increment(ref lost);
+                    Interlocked.Increment(ref found);
+                }
+            }
+        });
+        thread.Start();
+        Random random = new(6);
+        HashSet<ulong> others = [];
+        int refused = 0;
+        for (int step = 0; step < 1_000_000 || Interlocked.Read(ref found) < 100_000; step++)
+        {
+            ulong key = FdbKey.Make(2, (ulong)random.Next(1, 200));
+            if (others.Remove(key))
+                Assert.True(writer.Remove(key));
+            else if (writer.TrySet(key, key))
+                others.Add(key);
+            else
+                refused++;
+        }
+
+        Volatile.Write(ref stop, true);
+        thread.Join();
+        Assert.True(refused > 0, "the table was never full: nothing had to move");
+        Assert.Equal(0, Interlocked.Read(ref lost));
+        Assert.Equal(staying.Length + others.Count, writer.Count);
+        foreach (ulong key in others)
+            Assert.True(writer.Remove(key));
+        Assert.All(staying, key => Assert.Equal(MacLookup.Found, reader.Lookup(key, reader.HashOf(key), out _)));
+        foreach (ulong key in staying)
+            Assert.True(writer.Remove(key));
+        for (ulong i = 1; i < 200; i++)
+            Assert.Equal(MacLookup.NotFound, reader.Lookup(FdbKey.Make(2, i), reader.HashOf(FdbKey.Make(2, i)), out _));
+        Assert.Equal(0, writer.Count);
     }
 
     [Fact]

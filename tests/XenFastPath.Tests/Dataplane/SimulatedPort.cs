@@ -35,6 +35,28 @@ internal sealed unsafe class MemoryRing : IDisposable
     public void Dispose() => NativeMemory.AlignedFree(_memory);
 }
 
+/// <summary>A VLAN's port: a row of counters; its frames are the trunk's.</summary>
+internal sealed unsafe class SimulatedVlan(ushort id, ushort tag) : IDisposable
+{
+    private readonly ulong* _counters = (ulong*)NativeMemory.AllocZeroed(CounterMemory.RowSlots, sizeof(ulong));
+
+    public ushort Id => id;
+
+    public ushort Tag => tag;
+
+    public ulong this[PortCounter counter] => _counters[(int)counter];
+
+    public OutputPort Output(SimulatedPort trunk, uint generation)
+    {
+        OutputPort output = trunk.Output(generation);
+        output.Counters = _counters;
+        output.Tag = tag;
+        return output;
+    }
+
+    public void Dispose() => NativeMemory.Free(_counters);
+}
+
 /// <summary>A port whose kernel side is driven by the test: it delivers frames, takes what is sent, completes it when told.</summary>
 internal sealed unsafe class SimulatedPort : IDisposable
 {
@@ -63,6 +85,7 @@ internal sealed unsafe class SimulatedPort : IDisposable
         Queue->TxQuota = txFrames;
         Queue->Flags = flags;
         Queue->Counters = _counters;
+        VlanTable = (ushort*)NativeMemory.AllocZeroed(PacketLoop.VlanTableEntries, sizeof(ushort));
         Rx.AttachTo(ref Queue->Rx);
         Tx.AttachTo(ref Queue->Tx);
         Fill.AttachTo(ref Queue->Fill);
@@ -80,6 +103,9 @@ internal sealed unsafe class SimulatedPort : IDisposable
     public MemoryRing Completion { get; }
 
     public PortQueue* Queue { get; }
+
+    /// <summary>The loop's, from the first VLAN on.</summary>
+    public ushort* VlanTable { get; }
 
     public int InFlight => _inFlight.Count;
 
@@ -144,7 +170,7 @@ internal sealed unsafe class SimulatedPort : IDisposable
         Completion.Kernel.Submit();
     }
 
-    public OutputPort Output(uint generation) => new() { Queues = Queue, QueueCount = 1, Generation = generation };
+    public OutputPort Output(uint generation) => new() { Queues = Queue, Counters = _counters, QueueCount = 1, Generation = generation };
 
     public void Dispose()
     {
@@ -153,6 +179,7 @@ internal sealed unsafe class SimulatedPort : IDisposable
         Fill.Dispose();
         Completion.Dispose();
         NativeMemory.Free(_counters);
+        NativeMemory.Free(VlanTable);
         NativeMemory.Free(Queue);
     }
 

@@ -111,9 +111,6 @@ public sealed class RulesTests
         Refusal.Of(() => Rules.ParseDatapath("net", "Auto"), "net", "\"Auto\" is none of auto, afxdp, redirect, bridge");
     }
 
-    [Fact]
-    public void Redirect_is_not_there_yet() => Refusal.Of(() => Rules.CheckDatapath("net", Datapath.Redirect), "net", "redirect is not in this version");
-
     [Theory]
     [InlineData("lan", "lan")]
     [InlineData("xenbr-1.2_x", "xenbr-1.2_x")]

@@ -28,6 +28,16 @@ public sealed class StateFileTests : IDisposable
     }
 
     [Fact]
+    public void A_file_of_before_there_were_vlans_and_bonds_is_read()
+    {
+        _file.Save(Full);
+        string text = File.ReadAllText(_file.Path);
+        int start = text.IndexOf(",\n    \"vlans\"", StringComparison.Ordinal), end = text.LastIndexOf("\n  }\n}", StringComparison.Ordinal);
+        File.WriteAllText(_file.Path, text.Remove(start, end - start));
+        AssertSame(Full with { TagsKept = [] }, _file.Load());
+    }
+
+    [Fact]
     public void A_person_can_read_it()
     {
         _file.Save(Full);
@@ -168,13 +178,30 @@ public sealed class StateFileTests : IDisposable
         Assert.Contains("00000000000f", e.Message);
     }
 
+    [Fact]
+    public void Two_objects_with_one_uuid_are_refused_by_file_and_uuid()
+    {
+        // As an editor's copy and paste makes them; of two kinds it is as wrong.
+        foreach ((HostState state, string what) in ((HostState, string)[])
+        [
+            (Full with { Networks = Full.Networks.Add(Full.Networks[0] with { Label = "copy" }) }, "network Pool-wide network of eth0 and network copy"),
+            (Full with { Pifs = Full.Pifs.Add(Full.Pifs[1] with { Device = "copy" }) }, "pif bond0 and pif copy"),
+            (Full with { Vifs = Full.Vifs.Add(Full.Vifs[0] with { Uuid = Full.Pifs[0].Uuid }) }, "pif eth0 and vif vif1.0"),
+        ])
+        {
+            _file.Save(state);
+            StateFileException e = Assert.Throws<StateFileException>(_file.Load);
+            Assert.StartsWith($"{_file.Path}: {what} have the same uuid 00000000-0000-0000-0000-", e.Message);
+        }
+    }
+
     private static HostState MakeFull()
     {
         Network lan = Make.Network(1, "Pool-wide network of eth0", "xenbr0", 9000, Datapath.Afxdp), inner = Make.Network(2, "internal", "xapi0");
         Pif eth0 = Make.Pif(16, "eth0"), bond = Make.Pif(17, "bond0", "52:54:00:00:00:02", null);
         return (HostState.Empty.Add(lan).Add(inner).Add(eth0).Add(bond).Connect(eth0, lan, wasInBridge: true, hadLinkLocal: true)
             .Add(Make.Vif(32, "vif1.0", lan, 7, "00:16:3e:00:00:01")).Add(Make.Vif(33, "vif1.1", inner, 8)))
-            with { Doomed = [new DoomedBridge(Make.Uuid(3), "xapi3")] };
+            with { Doomed = [new DoomedBridge(Make.Uuid(3), "xapi3")], TagsKept = [new DeviceBinding(Make.BootId, Make.Netns, 4)] };
     }
 
     private static void AssertSame(HostState expected, HostState actual)
@@ -183,6 +210,10 @@ public sealed class StateFileTests : IDisposable
         Assert.Equal(expected.Pifs, actual.Pifs);
         Assert.Equal(expected.Vifs, actual.Vifs);
         Assert.Equal(expected.Doomed, actual.Doomed);
+        Assert.Equal(expected.Vlans, actual.Vlans);
+        Assert.Equal(expected.Bonds, actual.Bonds);
+        Assert.Equal(expected.DoomedLinks, actual.DoomedLinks);
+        Assert.Equal(expected.TagsKept, actual.TagsKept);
     }
 }
 

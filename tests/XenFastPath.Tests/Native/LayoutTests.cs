@@ -23,7 +23,8 @@ public sealed class LayoutTests
 
     // The C side's packing functions, called with numbers that show each byte's place.
     private static readonly Lazy<NativeHeader?> s_header = new(() => NativeHeader.Ask(
-        ["fdb_key(0x0000000312340000ULL, \"\\x02\\x11\\x22\\x33\\x44\\x55\")", "fdb_word(0xdeadbeef12340003ULL, 0x1fff)"]));
+        "xenfastpath", ["fdb_key", "fdb_word", "vlan_key"],
+        ["fdb_key(0x0000000312340000ULL, \"\\x02\\x11\\x22\\x33\\x44\\x55\")", "fdb_word(0xdeadbeef12340003ULL, 0x1fff)", "vlan_key(0x1fff, 0xffe)"]));
 
     private static NativeHeader Header
     {
@@ -78,14 +79,7 @@ public sealed class LayoutTests
         // A counter row is no struct in C#: an array of Layout.CounterSlots words.
         Assert.Equal(s_structs.Keys.Append("xfp_counters").Order(), Header.StructSizes.Keys.Order());
         foreach ((string name, Type type) in s_structs)
-        {
-            Assert.Equal(Header.StructSizes[name], Marshal.SizeOf(type));
-            IEnumerable<string> expected = Header.Fields.Where(f => f.Struct == name)
-                .Select(f => $"{name}.{s_fieldNames.GetValueOrDefault($"{name}.{f.Name}", Plain(f.Name))} at {f.Offset}, {f.Size} bytes");
-            IEnumerable<string> actual = type.GetFields(BindingFlags.Instance | BindingFlags.Public | BindingFlags.NonPublic)
-                .Select(f => $"{name}.{Plain(f.Name)} at {Marshal.OffsetOf(type, f.Name)}, {Marshal.SizeOf(f.FieldType)} bytes");
-            Assert.Equal(expected, actual);
-        }
+            AssertSame(Header, name, type);
     }
 
     [Fact]
@@ -119,6 +113,9 @@ public sealed class LayoutTests
         Assert.Equal(Header.Results[1], FdbWord.Make(0xdeadbeef, 0x1fff));
         Assert.Equal(0xdeadbeef, FdbWord.GenerationOf(Header.Results[1]));
         Assert.Equal(0x1fff, FdbWord.PortOf(Header.Results[1]));
+        Assert.Equal(Header.Results[2], VlanKey.Make(0x1fff, 0xffe));
+        Assert.Equal(0x1fff, VlanKey.TrunkOf((uint)Header.Results[2]));
+        Assert.Equal(0xffe, VlanKey.TagOf((uint)Header.Results[2]));
         // The port's word is what both functions were given.
         Assert.Equal(0x0000000312340000ul, PortEntry.Pack(3, 0x1234, PortFlags.None));
         Assert.Equal(0xdeadbeef12340003ul, PortEntry.Pack(0xdeadbeef, 0x1234, PortFlags.Ingress | PortFlags.Egress));
@@ -127,12 +124,22 @@ public sealed class LayoutTests
     private static bool IsFlag(string name) => name.StartsWith(FlagPrefix, StringComparison.Ordinal);
 
     /// <summary>PASS_PATH_OFF -> PassPathOff.</summary>
-    private static string Pascal(string name) => string.Concat(name.Split('_').Select(w => w[..1] + w[1..].ToLowerInvariant()));
+    internal static string Pascal(string name) => string.Concat(name.Split('_').Select(w => w[..1] + w[1..].ToLowerInvariant()));
 
     /// <summary>Without case and underscores, so that refresh_ns is RefreshNs and _pad0 is pad0.</summary>
     private static string Plain(string name) => name.Replace("_", "", StringComparison.Ordinal).ToLowerInvariant();
 
-    private static void AssertSame(Dictionary<string, long> c, Dictionary<string, long> csharp)
+    internal static void AssertSame(NativeHeader header, string name, Type type)
+    {
+        Assert.Equal(header.StructSizes[name], Marshal.SizeOf(type));
+        IEnumerable<string> expected = header.Fields.Where(f => f.Struct == name)
+            .Select(f => $"{name}.{s_fieldNames.GetValueOrDefault($"{name}.{f.Name}", Plain(f.Name))} at {f.Offset}, {f.Size} bytes");
+        IEnumerable<string> actual = type.GetFields(BindingFlags.Instance | BindingFlags.Public | BindingFlags.NonPublic)
+            .Select(f => $"{name}.{Plain(f.Name)} at {Marshal.OffsetOf(type, f.Name)}, {Marshal.SizeOf(f.FieldType)} bytes");
+        Assert.Equal(expected, actual);
+    }
+
+    internal static void AssertSame(Dictionary<string, long> c, Dictionary<string, long> csharp)
     {
         Assert.NotEmpty(c);
         Assert.Equal(c.Select(x => $"{x.Key} = {x.Value}").Order(), csharp.Select(x => $"{x.Key} = {x.Value}").Order());

@@ -1,4 +1,4 @@
-// native/xenfastpath.h as a C compiler sees it: names are found in the text, what they mean is asked of gcc.
+// A header of native/ as a C compiler sees it: names are found in the text, what they mean is asked of gcc.
 using System.ComponentModel;
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
@@ -12,8 +12,6 @@ internal sealed record NativeField(string Struct, string Name, long Offset, long
 
 internal sealed partial class NativeHeader
 {
-    private static readonly string[] s_functions = ["fdb_key", "fdb_word"];
-
     public Dictionary<string, long> Constants { get; } = [];
 
     public Dictionary<string, long> StructSizes { get; } = [];
@@ -25,16 +23,20 @@ internal sealed partial class NativeHeader
 
     public static string Root([CallerFilePath] string caller = "") => Path.GetFullPath(Path.Combine(Path.GetDirectoryName(caller)!, "../../.."));
 
-    /// <summary>Compiles and runs the questions; null if there is no gcc.</summary>
-    public static NativeHeader? Ask(IEnumerable<string> functionCalls)
+    /// <summary>
+    /// Compiles and runs the questions about NAME.h and functions of NAME.bpf.c or its parts (*.bpf.h); null if there is no gcc.
+    /// </summary>
+    public static NativeHeader? Ask(string name, IReadOnlyList<string> functions, IEnumerable<string> functionCalls)
     {
         string native = Path.Combine(Root(), "native");
-        string header = WithoutComments(File.ReadAllText(Path.Combine(native, "xenfastpath.h")));
+        string header = WithoutComments(File.ReadAllText(Path.Combine(native, name + ".h")));
         string folder = Directory.CreateTempSubdirectory("xfp-layout").FullName;
         try
         {
             string source = Path.Combine(folder, "ask.c"), program = Path.Combine(folder, "ask");
-            File.WriteAllText(source, Questions(header, File.ReadAllText(Path.Combine(native, "xenfastpath.bpf.c")), functionCalls));
+            string bpf = File.ReadAllText(Path.Combine(native, name + ".bpf.c"));
+            string parts = string.Concat(BpfInclude().Matches(bpf).Select(m => File.ReadAllText(Path.Combine(native, m.Groups[1].Value))));
+            File.WriteAllText(source, Questions(name, header, functions, functionCalls, bpf + parts));
             return Run("gcc", "-std=gnu11", "-Wall", "-Werror", "-I", native, "-o", program, source) is null ? null : Answers(Run(program)!);
         }
         finally
@@ -43,14 +45,14 @@ internal sealed partial class NativeHeader
         }
     }
 
-    private static string Questions(string header, string bpf, IEnumerable<string> functionCalls)
+    private static string Questions(string file, string header, IReadOnlyList<string> functions, IEnumerable<string> functionCalls, string bpf)
     {
-        StringBuilder c = new("#include <stddef.h>\n#include <stdio.h>\n#include \"xenfastpath.h\"\n");
+        StringBuilder c = new($"#include <stddef.h>\n#include <stdio.h>\n#include \"{file}.h\"\n");
         c.Append("typedef unsigned long long u64;\ntypedef unsigned int u32;\ntypedef unsigned short u16;\n");
-        foreach (string function in s_functions)
+        foreach (string function in functions)
         {
             Match body = Regex.Match(bpf, $@"^static __always_inline \w+ {function}\(.*?^}}", RegexOptions.Multiline | RegexOptions.Singleline);
-            Assert.True(body.Success, $"xenfastpath.bpf.c has no function {function}");
+            Assert.True(body.Success, $"{file}.bpf.c has no function {function}");
             c.Append(body.Value).Append('\n');
         }
 
@@ -116,6 +118,9 @@ internal sealed partial class NativeHeader
     /// <summary>A constant; the include guard has no value and is none.</summary>
     [GeneratedRegex(@"^#define[ \t]+(\w+)[ \t]+\S", RegexOptions.Multiline)]
     private static partial Regex DefineLine();
+
+    [GeneratedRegex("^#include \"(\\w+\\.bpf\\.h)\"", RegexOptions.Multiline)]
+    private static partial Regex BpfInclude();
 
     [GeneratedRegex(@"^\t(XFP_\w+)\b[^;\n]*$", RegexOptions.Multiline)]
     private static partial Regex EnumMember();

@@ -242,7 +242,7 @@ public sealed class CodecTests
         ("ethtool" or "netdev" or "genl", _) => 4,
         (_, >= 16 and <= 19 or 108 or 109) => 16,
         (_, >= 20 and <= 22) => 8,
-        (_, >= 28 and <= 30) => 12,
+        (_, >= 24 and <= 34) => 12,
         (_, >= 36 and <= 46) => 20,
         _ => 4,
     };

@@ -86,6 +86,8 @@ public sealed class RobustnessTests
             _ = LinkInfo.TryDecode(message, out _);
             _ = FdbEntry.TryDecode(message, out _);
             _ = AddressInfo.TryDecode(message, out _);
+            _ = RouteInfo.TryDecode(message, out _);
+            _ = RuleInfo.TryDecode(message, out _);
             _ = QdiscInfo.TryDecode(message, out _);
             _ = FilterInfo.TryDecode(message, out _);
             _ = NftChain.TryDecode(message, out _);

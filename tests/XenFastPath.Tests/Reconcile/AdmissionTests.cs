@@ -43,16 +43,31 @@ public sealed class AdmissionTests
         Uplink(9216);
         Refusal.Of(() => Uplink(9217), "eth0", "MTU 9217 is over the device's maximum of 9216");
         Refusal.Of(() => Uplink(67), "eth0", "MTU 67 is under the device's minimum of 68");
-        Uplink(1500, new AddressInfo(_eth0.Index, IPAddress.Parse("fe80::1"), 64), new AddressInfo(_vif.Index, IPAddress.Parse("10.0.0.1"), 24));
-        Refusal.Of(() => Uplink(1500, new AddressInfo(_eth0.Index, IPAddress.Parse("10.0.0.2"), 24)), "eth0",
-            "carries 10.0.0.2/24, which would stop working in a bridge; move the address to xenbr0 first "
-            + "(ip address del 10.0.0.2/24 dev eth0; ip address add 10.0.0.2/24 dev xenbr0)");
         Enslave(_eth0, _host.AddBridge("xenbr0").Index);
         Uplink(1500);
         Enslave(_eth0, _host.AddBridge("virbr0").Index);
         Refusal.Of(() => Uplink(1500), "eth0", "is in bridge virbr0 already");
         Enslave(_eth0, Plain("bond0", "bond").Index);
-        Refusal.Of(() => Uplink(1500), "eth0", "is in device bond0 already");
+        Refusal.Of(() => Uplink(1500), "eth0", "is a member of bond bond0; use the bond");
+    }
+
+    [Fact]
+    public void The_hosts_own_addresses()
+    {
+        RouteInfo route = RouteInfo.To(false, null, 0, IPAddress.Parse("10.0.0.1"), _eth0.Index, 4);
+        _host.Kernel.Addresses.Add(new AddressInfo(_eth0.Index, IPAddress.Parse("10.0.0.2"), 24));
+        Admission.Host(_eth0, "xenbr0", Now, [route]);
+        Assert.True(HostAddresses.AreOn(_eth0, Now));
+        Assert.False(HostAddresses.AreOn(_vif, Now));
+        RouteInfo byObject = KernelModel.ByNexthop(route, 7);
+        Refusal.Of(() => Admission.Host(_eth0, "xenbr0", Now, [byObject]), "eth0",
+            "route default via 10.0.0.1 goes by next-hop object 7, which cannot change its device; give the route a gateway of its own (ip route replace)");
+        LinkInfo bridge = _host.AddBridge("xenbr0");
+        _host.Kernel.Addresses.Add(new AddressInfo(bridge.Index, IPAddress.Parse("fe80::1"), 64));
+        Admission.Host(_eth0, "xenbr0", Now, []);
+        _host.Kernel.Addresses.Add(new AddressInfo(bridge.Index, IPAddress.Parse("10.0.9.9"), 24));
+        Refusal.Of(() => Admission.Host(_eth0, "xenbr0", Now, []), "eth0",
+            "carries 10.0.0.2/24, and bridge xenbr0 has 10.0.9.9/24 already; take one of them away first (ip address del 10.0.0.2/24 dev eth0)");
     }
 
     [Fact]
@@ -110,6 +125,29 @@ public sealed class AdmissionTests
     }
 
     [Fact]
+    public void Addresses_on_a_pif()
+    {
+        Pif pif = Now.NewPif(Make.Uuid(901), _eth0);
+        _host.State = _host.State.Add(pif);
+        Admission.Addresses(pif, _host.State, Now);
+        LinkInfo foreign = _host.AddBridge("virbr0");
+        Enslave(_eth0, foreign.Index);
+        const string Reason = "is in virbr0, which is no network's bridge: addresses on a port do not work";
+        Refusal.Of(() => Admission.Addresses(pif, _host.State, Now), "eth0", Reason);
+        Network lan = _host.Create("lan", "virbr0");
+        // It stays there, as the port of a Network or of none.
+        Pif uplink = pif with { Network = lan.Uuid, IsPlugged = true };
+        Admission.Addresses(uplink, _host.State, Now);
+        Refusal.Of(() => Admission.Addresses(uplink with { IsPlugged = false }, _host.State, Now), "eth0", Reason);
+        _host.State = _host.State.Change(uplink with { WasInBridge = true });
+        Refusal.Of(() => Admission.Addresses(pif with { WasInBridge = true }, _host.State, Now), "eth0", Reason);
+        // It leaves.
+        Admission.Addresses(pif, _host.State, Now);
+        Enslave(_eth0, _host.AddBridge("other").Index);
+        Refusal.Of(() => Admission.Addresses(pif, _host.State, Now), "eth0", "is in other, which is no network's bridge");
+    }
+
+    [Fact]
     public void A_software_pif_is_not_the_bridge_that_has_its_address()
     {
         // A bond has no place on a bus; its VLANs and the bridge above it show the same address.
@@ -145,7 +183,7 @@ public sealed class AdmissionTests
 
     private void Enslave(LinkInfo link, int master) => _host.Kernel.Edit(link.Index, l => l with { MasterIndex = master });
 
-    private void Uplink(int mtu, params AddressInfo[] addresses) => Admission.Uplink(Now.Link("eth0")!, "xenbr0", mtu, Now, addresses);
+    private void Uplink(int mtu) => Admission.Uplink(Now.Link("eth0")!, "xenbr0", mtu, Now);
 
     private LinkInfo Vif(string name) => Admission.Vif(name, _lan, Now);
 }

@@ -44,13 +44,31 @@ public sealed class BypassTests
     [Fact]
     public void Filters_of_others_and_not_our_own()
     {
-        _filters.AddRange([(3, TcHook.Ingress, "flower", null), (3, TcHook.Egress, "bpf", "theirs"), (3, TcHook.Ingress, "bpf", Bypass.PolicyFilterName)]);
+        _filters.AddRange([(3, TcHook.Ingress, "flower", null), (3, TcHook.Egress, "bpf", "theirs")]);
+        _filters.AddRange([(3, TcHook.Egress, "bpf", Bypass.OwnFilterPrefix + "slb_out"), (3, TcHook.Ingress, "bpf", Bypass.OwnFilterPrefix + "policy")]);
         _programs.Add("XDP program 7");
         IReadOnlyList<string> found = Find(s_bridge);
         Assert.Contains("tc flower filter on vif1.0 ingress", found);
         Assert.Contains("tc bpf filter on vif1.0 egress", found);
         Assert.DoesNotContain("tc bpf filter on vif1.0 ingress", found);
         Assert.Contains("XDP program 7 on vif1.0", found);
+    }
+
+    [Fact]
+    public void Under_a_vlan_are_its_trunk_and_the_members_of_that()
+    {
+        LinkInfo vlan = new() { Index = 5, Name = "bond0.7", Kind = "vlan", MasterIndex = 2, LinkIndex = 6, Vlan = new VlanData(7, 0x8100) };
+        LinkInfo bond = new() { Index = 6, Name = "bond0", Kind = "bond", Bond = new BondData() };
+        LinkInfo member = new() { Index = 7, Name = "eth0", MasterIndex = 6 }, other = new() { Index = 8, Name = "eth1" };
+        _filters.AddRange([(6, TcHook.Egress, "flower", null), (7, TcHook.Ingress, "flower", null), (8, TcHook.Ingress, "flower", null)]);
+        _qdiscs.AddRange([(6, "htb"), (8, "tbf")]);
+        AddChain(NftFamily.Netdev, 0, 1, true, "eth0");
+        IReadOnlyList<string> found = Find(s_bridge, 0, vlan, bond, member, other);
+        foreach (string expected in (string[])["tc flower filter on bond0 egress", "tc flower filter on eth0 ingress", "qdisc htb on bond0",
+            "nft chain netdev table-of-test chain"])
+            Assert.Contains(expected, found);
+        Assert.DoesNotContain(found, f => f.Contains("eth1", StringComparison.Ordinal) || f.Contains("tbf", StringComparison.Ordinal));
+        Assert.Contains("qdisc htb on bond0", Find(s_bridge, 0, bond with { MasterIndex = 2 }, member));
     }
 
     [Fact]
@@ -87,13 +105,13 @@ public sealed class BypassTests
     public void A_kernel_without_nf_tables_has_no_chains() =>
         Assert.DoesNotContain(Find(s_bridge, nftErrno: Errno.EPROTONOSUPPORT), f => f.Contains("nft", StringComparison.Ordinal));
 
-    private IReadOnlyList<string> Find(LinkInfo bridge, int nftErrno = 0)
+    private IReadOnlyList<string> Find(LinkInfo bridge, int nftErrno = 0, params LinkInfo[] more)
     {
         using Rtnl rtnl = new(new NetlinkSocket(new FakeKernel(AnswerTc)));
         using NftablesClient nftables = new(new NetlinkSocket(new FakeKernel(r =>
             nftErrno != 0 ? [FakeKernel.Ack(r, nftErrno)] : [.. _chains.Select(c => (Datagram)FakeKernel.Reply(r, NewChain, c)), FakeKernel.Done(r)])));
         Bypass bypass = new(rtnl, nftables, index => index == s_port.Index ? _programs : []);
-        return bypass.Find([bridge], [bridge, s_port, s_other]).GetValueOrDefault(bridge.Name) ?? [];
+        return bypass.Find([bridge], [bridge, s_port, s_other, .. more]).GetValueOrDefault(bridge.Name) ?? [];
     }
 
     private IEnumerable<Datagram> AnswerTc(byte[] request)

@@ -10,7 +10,7 @@ namespace XenFastPath.Tests.Reconcile;
 internal sealed class Host
 {
     /// <summary>As many as the controller allows.</summary>
-    public const int RoundsMax = 6;
+    public const int RoundsMax = 10;
 
     private readonly Applier _applier;
     private int _uuids;
@@ -26,6 +26,9 @@ internal sealed class Host
 
     public ModelFastPath FastPath { get; }
 
+    /// <summary>Devices that take XDP frames.</summary>
+    public HashSet<int> TakingXdp { get; } = [];
+
     public HostState State { get; set; } = HostState.Empty;
 
     public List<Happening> Happenings { get; } = [];
@@ -34,7 +37,12 @@ internal sealed class Host
 
     public Guid NextUuid() => new(++_uuids, 0, 0x4000, new byte[8]);
 
-    public Observed Look() => new(Kernel.Links, Make.BootId, Make.Netns, Facts(), new Dictionary<string, IReadOnlyList<string>>(), FastPath);
+    public Observed Look() => new(Kernel.Links, Make.BootId, Make.Netns, Facts(), new Dictionary<string, IReadOnlyList<string>>(), FastPath)
+    {
+        Addresses = [.. Kernel.Addresses],
+        Routes = [.. Kernel.Routes],
+        Rules = [.. Kernel.Rules],
+    };
 
     public LinkInfo AddVeth(string name, int mtu = 1500) =>
         Kernel.Add(new LinkInfo { Name = name, Kind = "veth", Mtu = mtu, MinMtu = 68, MaxMtu = 65535, Address = new MacAddress(0xfeffffffffff) });
@@ -85,8 +93,37 @@ internal sealed class Host
         Pif? pif = State.Pifs.FirstOrDefault(p => p.Device == device);
         LinkInfo link = Admission.Pif(device, observed);
         HostState state = pif is null ? State.Add(pif = observed.NewPif(NextUuid(), link)) : State;
-        Admission.Uplink(link, network.Bridge, network.Mtu, observed, []);
-        State = state.Connect(pif, network, wasInBridge: link.MasterIndex != 0, hadLinkLocal: link.Ipv6LinkLocal == true);
+        Admission.Uplink(link, network.Bridge, network.Mtu, observed);
+        if (HostAddresses.AreOn(link, observed))
+            Admission.Host(link, network.Bridge, observed, Kernel.Routes);
+        Pif admitted = pif with { HadAddresses = HostAddresses.AreOn(link, observed) };
+        State = state.Change(admitted).Connect(admitted, network, wasInBridge: link.MasterIndex != 0, hadLinkLocal: link.Ipv6LinkLocal == true);
+    }
+
+    public void Tag(string device, int tag, Network network)
+    {
+        Pif pif = Introduce(device);
+        string name = Rules.VlanDeviceFor(device, tag, n => Kernel.Find(n) is not null);
+        LinkInfo? existing = Admission.Vlan(pif, tag, network, Look());
+        State = State.Add(new Vlan(NextUuid(), pif.Uuid, tag, network.Uuid, existing?.Name ?? name) { WasThere = existing is not null });
+    }
+
+    public void Bond(string name, BondingMode mode, Network network, params string[] devices)
+    {
+        Pif[] members = [.. devices.Select(Introduce)];
+        foreach (Pif member in members)
+            Admission.Member(member, network, State, Look());
+        State = State.Add(new Bond(NextUuid(), name, [.. members.Select(m => m.Uuid)], mode, null, new BondProperties()), NextUuid(), network);
+    }
+
+    private Pif Introduce(string device)
+    {
+        if (State.Pifs.FirstOrDefault(p => p.Device == device) is { } known)
+            return known;
+        Observed observed = Look();
+        Pif pif = observed.NewPif(NextUuid(), Admission.Pif(device, observed));
+        State = State.Add(pif);
+        return pif;
     }
 
     /// <summary>One round, as the controller does it.</summary>
@@ -97,7 +134,9 @@ internal sealed class Host
         Happenings.AddRange(happenings);
         Plan plan = Plan.Diff(State, observed);
         Problems = plan.Problems;
-        return (plan, [.. _applier.Apply(plan, new HashSet<PlanAction>(), _ => { }).Select(f => f.Reason)]);
+        IReadOnlyList<StepFailure> failures = _applier.Apply(plan, new HashSet<PlanAction>(),
+            step => State = Follow.Before(State, step, observed), step => State = Follow.After(State, step, observed));
+        return (plan, [.. failures.Select(f => f.Reason)]);
     }
 
     /// <summary>Rounds until there is nothing to do; their text.</summary>
@@ -131,7 +170,8 @@ internal sealed class Host
     private Dictionary<int, PortFacts> Facts()
     {
         NetdevInfo native = new(0, XdpFeatures.Basic | XdpFeatures.Redirect, 0, null, null);
-        return Kernel.Links.Where(l => l.Bridge is null)
-            .ToDictionary(l => l.Index, l => new PortFacts(native, 1, HidesTags: false, Kernel.StrippingTags.Contains(l.Index)));
+        NetdevInfo transmits = native with { Features = native.Features | XdpFeatures.Transmit };
+        return Kernel.Links.Where(l => l.Bridge is null).ToDictionary(l => l.Index, l => new PortFacts(TakingXdp.Contains(l.Index) ? transmits : native, 1,
+            HidesTags: Kernel.HidingTags.Contains(l.Index) && Kernel.TagsSwitchedOff.Contains(l.Index), Kernel.StrippingTags.Contains(l.Index)));
     }
 }

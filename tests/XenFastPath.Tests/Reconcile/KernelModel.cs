@@ -10,7 +10,7 @@ using static XenFastPath.Interop.RtNetlink;
 
 namespace XenFastPath.Tests.Reconcile;
 
-internal sealed class KernelModel
+internal sealed partial class KernelModel
 {
     private const ushort EthtoolFamily = 0x20;
 
@@ -32,6 +32,12 @@ internal sealed class KernelModel
     public HashSet<int> WithoutCarrier { get; } = [];
 
     public HashSet<int> StrippingTags { get; } = [];
+
+    /// <summary>Devices that take tags out of frames even when they are told not to.</summary>
+    public HashSet<int> HidingTags { get; } = [];
+
+    /// <summary>Devices that a request has told not to take tags out of frames, and none since to do it.</summary>
+    public HashSet<int> TagsSwitchedOff { get; } = [];
 
     /// <summary>Told of each change that a request makes: the link before and after; null where there is none.</summary>
     public Action<LinkInfo?, LinkInfo?> Changed { get; set; } = (_, _) => { };
@@ -63,14 +69,31 @@ internal sealed class KernelModel
     public void Vanish(int index)
     {
         _links.Remove(index);
+        Addresses.RemoveAll(a => a.Ifindex == index);
+        Routes.RemoveAll(r => r.Uses(index));
         _mtuByHand.Remove(index);
+        TagsSwitchedOff.Remove(index);
         foreach (LinkInfo port in _links.Values.Where(l => l.MasterIndex == index).ToList())
-            _links[port.Index] = port with { MasterIndex = 0, BridgePort = null };
+            _links[port.Index] = Free(port);
+        foreach (LinkInfo upper in _links.Values.Where(l => l.Vlan is not null && l.LinkIndex == index).ToList())
+            Vanish(upper.Index);
     }
+
+    /// <summary>Without its master; a bond gives a member its own address back and sets it down.</summary>
+    private static LinkInfo Free(LinkInfo port) => port.BondSlave is not { } slave ? port with { MasterIndex = 0, BridgePort = null } : port with
+    {
+        MasterIndex = 0,
+        BondSlave = null,
+        Address = slave.PermanentAddress,
+        Flags = port.Flags & ~LinkFlags.Up,
+    };
 
     /// <summary>A port forwards if it and its bridge are up and it has a carrier.</summary>
     private LinkInfo Show(LinkInfo link)
     {
+        // The kernel remembers a primary by name, and shows it while it is in.
+        if (link.Bond is { PrimarySlaveIndex: { } primary } bond && _links.GetValueOrDefault(primary)?.MasterIndex != link.Index)
+            link = link with { Bond = bond with { PrimarySlaveIndex = null } };
         if (!_links.TryGetValue(link.MasterIndex, out LinkInfo? master) || master.Bridge is null)
             return link with { BridgePort = null, SlaveKind = master?.Kind };
         bool forwards = master.IsUp && link.IsUp && !WithoutCarrier.Contains(link.Index);
@@ -83,7 +106,18 @@ internal sealed class KernelModel
         NetlinkMessage.TryRead(request, out NetlinkMessage message);
         if (message.Type == RTM_GETLINK)
             return Get(request, message);
-        int errno = message.Type == RTM_DELLINK ? Delete(message) : (message.Flags & NLM_F_CREATE) != 0 ? Create(message) : Change(message);
+        if (message.Type == RTM_GETNEIGH)
+            return [FakeKernel.Done(request)];
+        if (message.Type == RTM_GETADDR)
+            return GetAddresses(request);
+        if (message.Type is >= RTM_NEWADDR and <= RTM_GETRULE)
+            return [FakeKernel.Ack(request, ChangeHost(message))];
+        int errno = message.Type switch
+        {
+            RTM_NEWLINKPROP => AddAltName(message),
+            RTM_DELLINK => Delete(message),
+            _ => (message.Flags & NLM_F_CREATE) != 0 ? Create(message) : Change(message),
+        };
         return [FakeKernel.Ack(request, errno)];
     }
 
@@ -111,6 +145,14 @@ internal sealed class KernelModel
         return [FakeKernel.Reply(request, RTM_NEWLINK, writer.Written[NLMSG_HDRLEN..]), FakeKernel.Ack(request)];
     }
 
+    private int AddAltName(NetlinkMessage message)
+    {
+        message.TryReadHeader(out ifinfomsg header, out NetlinkAttributes attributes);
+        string name = attributes.Find(IFLA_PROP_LIST).Nested.Find(IFLA_ALT_IFNAME).Text;
+        Edit(header.ifi_index, l => l with { AltNames = [.. l.AltNames, name] });
+        return 0;
+    }
+
     private int Create(NetlinkMessage message)
     {
         LinkInfo.TryDecode(message, out LinkInfo? wanted);
@@ -126,8 +168,13 @@ internal sealed class KernelModel
             MinMtu = 68,
             MaxMtu = 65535,
             Address = wanted.Address,
-            Bridge = new BridgeData { AgeingTime = TimeSpan.FromSeconds(300) },
+            Bridge = wanted.Kind == "bridge" ? new BridgeData { AgeingTime = TimeSpan.FromSeconds(300) } : null,
+            Vlan = wanted.Vlan,
+            LinkIndex = wanted.LinkIndex,
+            Bond = wanted.Bond,
         };
+        if (made.Vlan is not null)
+            made = made with { Mtu = _links[made.LinkIndex].Mtu, Address = _links[made.LinkIndex].Address };
         Changed(null, Add(made));
         return 0;
     }
@@ -158,6 +205,8 @@ internal sealed class KernelModel
         {
             if (mtu.S32 < link.MinMtu || (link.MaxMtu > 0 && mtu.S32 > link.MaxMtu))
                 return Errno.EINVAL;
+            if (link.Vlan is not null && mtu.S32 > _links[link.LinkIndex].Mtu)
+                return Errno.ERANGE;
             changed = changed with { Mtu = mtu.S32 };
             _mtuByHand.Add(link.Index);
         }
@@ -168,8 +217,28 @@ internal sealed class KernelModel
                 return Errno.EINVAL;
             if (master.S32 != 0 && link.Bridge is not null)
                 return Errno.ELOOP;
-            changed = changed with { MasterIndex = master.S32, BridgePort = null };
+            changed = Free(changed) with { MasterIndex = master.S32 };
+            if (master.S32 != 0 && _links[master.S32] is { Bond: not null } bond)
+            {
+                if (link.IsUp)
+                    return Errno.EPERM;
+                BondSlaveData slave = new() { State = BondSlaveState.Active, PermanentAddress = link.Address };
+                changed = changed with { BondSlave = slave, Address = bond.Address, Flags = changed.Flags | LinkFlags.Up | LinkFlags.LowerUp };
+            }
         }
+
+        if (link.Bond is { } before_ && attributes.Find(IFLA_LINKINFO) is { IsPresent: true })
+        {
+            LinkInfo.TryDecode(message, out LinkInfo? wanted);
+            bool hasMembers = _links.Values.Any(l => l.MasterIndex == link.Index);
+            bool hasMode = attributes.Find(IFLA_LINKINFO).Nested.Find(IFLA_INFO_DATA).Nested.Find(IFLA_BOND_MODE).IsPresent;
+            if (hasMode && (hasMembers || link.IsUp))
+                return hasMembers ? Errno.ENOTEMPTY : Errno.EBUSY;
+            changed = changed with { Bond = Overlay(before_, wanted!.Bond!, attributes.Find(IFLA_LINKINFO).Nested.Find(IFLA_INFO_DATA).Nested) };
+        }
+
+        if (attributes.Find(IFLA_ADDRESS) is { IsPresent: true } address)
+            changed = changed with { Address = address.Mac };
 
         if (attributes.Find(IFLA_IFALIAS) is { IsPresent: true } alias)
             changed = changed with { Alias = alias.Text };
@@ -177,9 +246,23 @@ internal sealed class KernelModel
             changed = changed with { Flags = changed.Flags & ~LinkFlags.Up | (LinkFlags)header.ifi_flags & LinkFlags.Up };
         LinkInfo before = Show(link);
         Edit(link.Index, _ => changed);
+        foreach (LinkInfo upper in _links.Values.Where(l => l.Vlan is not null && l.LinkIndex == link.Index && l.Mtu > changed.Mtu).ToList())
+            Edit(upper.Index, l => l with { Mtu = changed.Mtu });
         Changed(before, Show(changed));
         return 0;
     }
+
+    /// <summary>What a request names is changed, the rest stays.</summary>
+    private static BondData Overlay(BondData bond, BondData wanted, NetlinkAttributes named) => bond with
+    {
+        Mode = named.Find(IFLA_BOND_MODE).IsPresent ? wanted.Mode : bond.Mode,
+        UpDelayMs = named.Find(IFLA_BOND_UPDELAY).IsPresent ? wanted.UpDelayMs : bond.UpDelayMs,
+        PrimarySlaveIndex = named.Find(IFLA_BOND_PRIMARY).IsPresent ? wanted.PrimarySlaveIndex : bond.PrimarySlaveIndex,
+        HashPolicy = named.Find(IFLA_BOND_XMIT_HASH_POLICY).IsPresent ? wanted.HashPolicy : bond.HashPolicy,
+        LacpRateFast = named.Find(IFLA_BOND_AD_LACP_RATE).IsPresent ? wanted.LacpRateFast : bond.LacpRateFast,
+        UseCarrier = named.Find(IFLA_BOND_USE_CARRIER).IsPresent ? wanted.UseCarrier : bond.UseCarrier,
+        LacpUserPortKey = named.Find(IFLA_BOND_AD_USER_PORT_KEY).IsPresent ? wanted.LacpUserPortKey : bond.LacpUserPortKey,
+    };
 
     /// <summary>A bridge takes the least MTU of its ports, until somebody sets it by hand.</summary>
     private void FollowPorts(int bridge)
@@ -203,6 +286,18 @@ internal sealed class KernelModel
     {
         message.TryReadHeader(out genlmsghdr _, out NetlinkAttributes attributes);
         int index = attributes.Find(EthtoolNetlink.ETHTOOL_A_HEADER).Nested.Find(EthtoolNetlink.ETHTOOL_A_HEADER_DEV_INDEX).S32;
-        return !_links.ContainsKey(index) ? Errno.ENODEV : StrippingTags.Remove(index) ? 0 : Errno.EINVAL;
+        if (!_links.ContainsKey(index))
+            return Errno.ENODEV;
+        NetlinkAttributes bit = attributes.Find(EthtoolNetlink.ETHTOOL_A_FEATURES_WANTED).Nested.Find(EthtoolNetlink.ETHTOOL_A_BITSET_BITS).Nested
+            .Find(EthtoolNetlink.ETHTOOL_A_BITSET_BITS_BIT).Nested;
+        if (bit.Find(EthtoolNetlink.ETHTOOL_A_BITSET_BIT_VALUE).IsPresent)
+        {
+            StrippingTags.Add(index);
+            TagsSwitchedOff.Remove(index);
+            return 0;
+        }
+
+        TagsSwitchedOff.Add(index);
+        return StrippingTags.Remove(index) ? 0 : Errno.EINVAL;
     }
 }

@@ -24,6 +24,10 @@ public sealed class PathRuleTests
         { Datapath.Afxdp, 1500, s_veth, "bridge: the bridge does not exist yet" },
         { Datapath.Afxdp, 1500, With(b => b with { VlanFiltering = true }), "bridge: the bridge filters VLANs (vlan_filtering 1)" },
         { Datapath.Afxdp, 1500, With(b => b with { AgeingTime = TimeSpan.Zero }), "bridge: the bridge keeps no addresses (ageing_time 0)" },
+        { Datapath.Redirect, 9000, s_bridge, "redirect: as set" },
+        { Datapath.Redirect, 1500, null, "bridge: the bridge does not exist yet" },
+        { Datapath.Redirect, 1500, With(b => b with { VlanFiltering = true }), "bridge: the bridge filters VLANs (vlan_filtering 1)" },
+        { Datapath.Redirect, 1500, With(b => b with { AgeingTime = TimeSpan.Zero }), "bridge: the bridge keeps no addresses (ageing_time 0)" },
         { Datapath.Bridge, 1500, s_bridge, "bridge: as set" },
         { Datapath.Auto, 1500, s_bridge, "bridge: auto means bridge until measurements say otherwise" },
     };
@@ -57,13 +61,40 @@ public sealed class PathRuleTests
             "bridge: a tap with virtio headers delivers GSO frames" },
         { s_veth with { Kind = "tun" }, s_facts, false, "bridge: a tap with virtio headers delivers GSO frames" },
         { s_veth with { Kind = null, ParentBusName = "xen-backend" }, s_facts, false, "bridge: netback delivers the guest's GSO frames" },
-        { s_veth with { Kind = "bond" }, s_facts, true, "bridge: a device of kind bond is not carried by afxdp yet" },
+        { s_veth with { Kind = "bond", Bond = new() { Mode = BondMode.RoundRobin } }, s_facts, true, "bridge: a balance-rr bond is not carried by afxdp" },
+        { s_veth with { Kind = "bond", Bond = new() { Mode = BondMode.Lacp } }, null, true,
+            "bridge: the bond has 0 members; 1 to 8 can be carried by afxdp" },
         { s_veth with { Kind = "dummy" }, s_facts, false, "bridge: a dummy is no vif that afxdp knows" },
         { s_veth with { Kind = null }, s_facts, false, "bridge: a device without a kind is no vif that afxdp knows" },
         { s_veth with { Kind = null }, s_facts, true, "bridge: a device of kind unknown is not carried by afxdp yet" },
         { s_veth with { Xdp = new XdpAttachment(XdpMode.Generic, 77, 0, 77, 0) }, s_facts, false,
             "bridge: the device carries somebody else's XDP program (id 77)" },
     };
+
+    /// <summary>The same ports in a Network on redirect: all of them take it, and the reason says whether with XDP.</summary>
+    public static TheoryData<LinkInfo, PortFacts?, bool, string> Redirecting => new()
+    {
+        { s_veth, Xdp(Native | XdpFeatures.Transmit), false, "redirect: XDP between ports that carry XDP frames, tc elsewhere" },
+        { s_veth, s_facts, false, "redirect: tc: frames are skbs, the other end takes no XDP frames" },
+        { s_veth, Xdp(XdpFeatures.None), false, "redirect: tc: frames are skbs, native XDP is off" },
+        { s_veth, s_facts with { Xdp = null }, false, "redirect: tc: the device does not say whether it takes XDP frames" },
+        { s_veth, null, false, "redirect: tc: the device does not say whether it takes XDP frames" },
+        { s_nic, s_facts, true, "redirect: XDP between ports that carry XDP frames, tc elsewhere" },
+        { s_nic, s_facts with { Queues = 64 }, true, "redirect: XDP between ports that carry XDP frames, tc elsewhere" },
+        { s_nic, Xdp(XdpFeatures.None), true, "redirect: tc: frames are skbs, native XDP is off" },
+        { s_nic, s_facts with { HidesTags = true }, true,
+            "redirect: tc: the driver takes VLAN tags out of frames and cannot be told not to (rx-vlan-hw-parse)" },
+        { s_nic with { Xdp = new XdpAttachment(XdpMode.Driver, 77, 77, 0, 0) }, s_facts, true,
+            "redirect: tc: the device carries somebody else's XDP program (id 77)" },
+        { s_veth with { Kind = "tun", Tun = new TunData(TunType.Tap, true, false, false, 1) }, s_facts, false, "redirect: tc: frames are skbs" },
+        { s_veth with { Kind = null, ParentBusName = "xen-backend" }, s_facts, false, "redirect: tc: frames are skbs" },
+        { s_veth with { Kind = "bond", Bond = new() { Mode = BondMode.RoundRobin } }, null, true, "redirect: tc: the kernel picks the bond's member" },
+        { s_veth with { Kind = "dummy" }, s_facts, false, "redirect: tc: frames are skbs" },
+        { On(p => p with { Learning = false }), s_facts, false, "bridge: learning is off on the bridge port" },
+        { On(p => p with { Locked = true }), s_facts, false, "bridge: the bridge port is locked (802.1X)" },
+    };
+
+    private static XdpFeatures Native => XdpFeatures.Basic | XdpFeatures.Redirect;
 
     private static string NoNative =>
         "bridge: native XDP is off (has the veth fewer receive queues than its peer has transmit queues?); without it GSO frames come in";
@@ -82,6 +113,14 @@ public sealed class PathRuleTests
         // A Network on the bridge has no port elsewhere, whatever the port could do.
         PathDecision bridge = new(PortPath.Bridge, "why not");
         Assert.Equal(bridge, PathRule.Decide(bridge, port, isPif, observed));
+    }
+
+    [Theory]
+    [MemberData(nameof(Redirecting))]
+    public void Of_a_port_that_redirects(LinkInfo port, PortFacts? facts, bool isPif, string expected)
+    {
+        Observed observed = Look(port, facts, new ModelFastPath(new KernelModel()));
+        Assert.Equal(expected, TextOf(PathRule.Decide(new PathDecision(PortPath.Redirect, "as set"), port, isPif, observed)));
     }
 
     [Fact]

@@ -16,7 +16,7 @@ public sealed class PlanPropertyTests
     [InlineData(4000, true)]
     public void It_converges_and_hurts_nobody(int firstSeed, bool withFaults)
     {
-        int plugged = 0, fast = 0;
+        int plugged = 0, fast = 0, redirecting = 0, hooks = 0;
         for (int seed = firstSeed; seed < firstSeed + Hosts; seed++)
         {
             RandomHost world = new(seed);
@@ -28,6 +28,8 @@ public sealed class PlanPropertyTests
                     Run(world, withFaults);
                     guard.Check();
                     fast += world.Host.FastPath.Ports.Values.Count(p => p is { Path: PortPath.Afxdp, IsForwarding: true });
+                    redirecting += world.Host.FastPath.Ports.Values.Count(p => p is { Path: PortPath.Redirect, IsForwarding: true });
+                    hooks += world.Host.FastPath.Ports.Values.Count(p => p.HasXdpHook);
                 }
             }
             catch (Exception e)
@@ -38,7 +40,8 @@ public sealed class PlanPropertyTests
             plugged += world.Host.State.Vifs.Length;
         }
 
-        Assert.True(plugged > Hosts && fast > 10 * Hosts, $"{plugged} vifs, {fast} fast: the test tests nothing");
+        Assert.True(plugged > Hosts && fast > 10 * Hosts && redirecting > 5 * Hosts && hooks > Hosts,
+            $"{plugged} vifs, {fast} fast, {redirecting} redirecting, {hooks} with XDP: the test tests nothing");
     }
 
     private static void Run(RandomHost world, bool withFaults)
@@ -82,6 +85,9 @@ public sealed class PlanPropertyTests
             HashSet<int> wanted = [.. _host.State.Vifs.Select(v => v.Binding.Ifindex)];
             wanted.UnionWith(_host.State.Pifs.Where(p => p is { Network: not null, IsPlugged: true }).Select(CardOf).OfType<LinkInfo>().Select(l => l.Index));
             Assert.Empty(_host.FastPath.Ports.Keys.Except(wanted));
+            Assert.Equal(_host.Kernel.TagsSwitchedOff.Order(), _host.State.TagsKept.Select(c => c.Ifindex).Order());
+            Assert.All(_host.Kernel.TagsSwitchedOff, i => Assert.True(_host.FastPath.HasXdp(i) || _host.FastPath.Failures.ContainsKey(i),
+                $"{_host.Kernel.Find(i)!.Name} leaves tags in frames for nothing"));
             foreach ((int index, PortSettings port) in _host.FastPath.Ports)
             {
                 LinkInfo link = _host.Kernel.Find(index)!;
@@ -123,7 +129,10 @@ public sealed class PlanPropertyTests
             PortSettings settings = _host.FastPath.Ports[port.Index];
             Assert.Equal((network.Id, bridge.Index, network.Mtu + 14), (settings.NetworkId, settings.BridgeIfindex, settings.FrameBytesMax));
             Assert.Equal(port.BridgePort!.Isolated, settings.IsIsolated);
-            Assert.True(settings.Path == PortPath.Bridge || (network is { Datapath: Datapath.Afxdp, Mtu: <= 1774 } && port.BridgePort.Learning));
+            bool maySuit = settings.Path == PortPath.Afxdp ? network is { Datapath: Datapath.Afxdp, Mtu: <= 1774 } : network.Datapath == Datapath.Redirect;
+            Assert.True(settings.Path == PortPath.Bridge || (maySuit && port.BridgePort.Learning));
+            Assert.Equal(settings.Path == PortPath.Redirect, settings.Redirects);
+            Assert.True(!settings.HasXdpHook || settings.Redirects, $"{port.Name} has XDP on path {settings.Path}");
         }
 
         private void OnChange(LinkInfo? before, LinkInfo? after)

@@ -47,7 +47,7 @@ internal sealed class RandomHost
     {
         LinkInfo link = Pick(Kernel.Links), port = Pick(Kernel.Links.Where(l => l.Bridge is null));
         List<LinkInfo> bridges = [.. Kernel.Links.Where(l => l.Bridge is not null)];
-        int what = _random.Next(13);
+        int what = _random.Next(14);
         Log.Add($"disturbance {what}: {link.Name} or {port.Name}");
         switch (what)
         {
@@ -64,8 +64,12 @@ internal sealed class RandomHost
                 Kernel.Edit(port.Index, l => l with { BridgePort = attributes });
                 break;
             case 9 when link.Bridge is { } data: Kernel.Edit(link.Index, l => l with { Bridge = data with { VlanFiltering = !data.VlanFiltering } }); break;
-            case 10 when port.Kind is null: Kernel.StrippingTags.Add(port.Index); break;
+            case 10 when port.Kind is null:
+                Kernel.StrippingTags.Add(port.Index);
+                Kernel.TagsSwitchedOff.Remove(port.Index);
+                break;
             case 11: Host.AddNic(FreeName($"eth{_random.Next(9)}"), ++_cards); break;
+            case 13 when !Host.TakingXdp.Add(port.Index): Host.TakingXdp.Remove(port.Index); break;
             case 12: Host.FastPath.Unfit.Add(port.Index); break;
         }
 
@@ -84,7 +88,7 @@ internal sealed class RandomHost
         Network? network = Host.State.Networks.FirstOrDefault(n => n.Label == label);
         if (network is null)
         {
-            Host.Create(label, label + "br", _random.Next(1000, 2000), _random.Next(3) == 0 ? Datapath.Bridge : Datapath.Afxdp);
+            Host.Create(label, label + "br", _random.Next(1000, 2000), Path());
             return;
         }
 
@@ -93,7 +97,7 @@ internal sealed class RandomHost
         {
             case 0: Host.State = Host.State.Remove(network); break;
             case 1: Host.State = Host.State.Change(network with { Mtu = _random.Next(68, 9000) }); break;
-            case 2: Host.State = Host.State.Change(network with { Datapath = _random.Next(2) == 0 ? Datapath.Afxdp : Datapath.Bridge }); break;
+            case 2: Host.State = Host.State.Change(network with { Datapath = Path() }); break;
             case 3 when Kernel.Find(device)!.ParentDeviceName is not null: Host.Connect(device, network); break;
             case 4: Host.State = Host.State.Disconnect(network); break;
             case 5 when Host.State.PifOf(network) is { } pif: Host.State = Host.State.Change(pif with { IsPlugged = !pif.IsPlugged }); break;
@@ -102,6 +106,8 @@ internal sealed class RandomHost
             default: Host.Plug(device, network); break;
         }
     }
+
+    private Datapath Path() => _random.Next(4) switch { 0 => Datapath.Bridge, 1 => Datapath.Redirect, _ => Datapath.Afxdp };
 
     private string FreeName(string name) => Kernel.Find(name) is null ? name : FreeName(name + "x");
 

@@ -12,6 +12,7 @@ public sealed partial class RuleTests
         ["src/XenFastPath.Api/ApiServer.cs"] = "accept() out of descriptors: nothing wakes it when there are some again",
         ["src/XenFastPath.Cli/Terminal.cs"] = "the interval of stats --watch",
         ["src/XenFastPath.Daemon/FastPath/Reaper.cs"] = "kernels that refuse membarrier",
+        ["src/XenFastPath.Reconcile/HostMover.cs"] = "the carrier of a bridge that has got its first port; at most a second",
     };
 
     /// <summary>The table "Parts" of the design: what each project may use.</summary>

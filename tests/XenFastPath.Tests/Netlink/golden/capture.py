@@ -13,6 +13,7 @@ BPF = f'{TMP}/bpf'
 NEWLINK, DELLINK, GETLINK, SETLINK, NEWADDR, DELADDR, GETADDR = 16, 17, 18, 19, 20, 21, 22
 NEWNEIGH, DELNEIGH, GETNEIGH, NEWQDISC, DELQDISC, GETQDISC = 28, 29, 30, 36, 37, 38
 NEWTFILTER, DELTFILTER, GETTFILTER, NEWLINKPROP, DELLINKPROP = 44, 45, 46, 108, 109
+NEWROUTE, DELROUTE, GETROUTE, NEWRULE, DELRULE, GETRULE = 24, 25, 26, 32, 33, 34
 NEWCHAIN, GETCHAIN, DELCHAIN = 10 << 8 | 3, 10 << 8 | 4, 10 << 8 | 5
 
 
@@ -283,6 +284,30 @@ def monitors(classifier):
                    'nft delete chain bridge t c'], NEWCHAIN, DELCHAIN)
 
 
+def routes():
+    sh('ip link add ra type veth peer name rb; ip link set ra up; ip link set rb up; ip addr add 192.0.2.10/24 dev ra; '
+       'ip addr add 198.51.100.10/24 dev rb; ip addr add 2001:db8::10/64 dev ra nodad')
+    request('req-addr-add-timed', 'ip addr add 2001:db8:1::10/64 dev ra metric 77 valid_lft 3600 preferred_lft 1800 nodad mngtmpaddr', NEWADDR)
+    request('req-route-default', 'ip route add default via 192.0.2.1 dev ra proto 120 metric 50', NEWROUTE)
+    request('req-route-link', 'ip route append 203.0.113.0/24 dev ra proto 120', NEWROUTE)
+    request('req-route-default6', 'ip -6 route replace default via 2001:db8::1 dev ra proto 120', NEWROUTE)
+    request('req-route-del', 'ip route del default via 192.0.2.1 dev ra proto 120 metric 50', DELROUTE)
+    for command in ('default via 192.0.2.1 dev ra src 192.0.2.10 metric 50 mtu 1400 proto dhcp', '10.0.0.0/8 via 203.0.113.77 dev ra onlink table 100',
+                    '10.1.0.0/16 table 1000 proto static nexthop via 192.0.2.1 dev ra weight 2 nexthop via 198.51.100.1 dev rb weight 3',
+                    '10.2.0.0/16 via inet6 fe80::1 dev ra', 'blackhole 10.3.0.0/16'):
+        sh('ip route add ' + command)
+    for command in ('2001:db8:2::/48 via 2001:db8::1 dev ra table 200 pref high', '2001:db8:3::/48 dev ra expires 600'):
+        sh('ip -6 route add ' + command)
+    exchange('dump-routes', 'ip -4 route show table all', GETROUTE)
+    exchange('dump-routes6', 'ip -6 route show table all', GETROUTE)
+    request('req-rule-add', 'ip rule add pref 100 from 192.0.2.0/24 iif ra lookup 100', NEWRULE)
+    request('req-rule-del', 'ip rule del pref 100 from 192.0.2.0/24 iif ra lookup 100', DELRULE)
+    for command in ('ip rule add pref 100 from 192.0.2.0/24 iif ra lookup 100', 'ip rule add pref 101 not fwmark 0x7 oif ra lookup 1000',
+                    'ip rule add pref 102 iif gone lookup 100 suppress_prefixlength 0'):
+        sh(command)
+    exchange('dump-rules', 'ip -4 rule show', GETRULE)
+
+
 def fresh():
     for ns in NS, OTHER:
         subprocess.run(['ip', 'netns', 'del', ns], capture_output=True)
@@ -299,6 +324,8 @@ def main():
             part()
         fresh()
         monitors(classifier)
+        fresh()
+        routes()
     finally:
         for ns in NS, OTHER:
             subprocess.run(['ip', 'netns', 'del', ns])

@@ -1,0 +1,69 @@
+// The command line of xenfastpathd.
+namespace XenFastPath.Daemon;
+
+/// <summary>What the process is there for.</summary>
+internal enum Mode
+{
+    /// <summary>The control process.</summary>
+    Serve,
+
+    /// <summary>Started by a control process: see <see cref="Daemon.Guard"/>.</summary>
+    Guard,
+
+    /// <summary>Undoes what waits for its confirmation, and ends.</summary>
+    RollBack,
+}
+
+/// <summary>Folders and programs that it works with.</summary>
+internal sealed record Options(Mode Mode, string StateDir, string RunDir, string Bpffs, string? Forwarder)
+{
+    /// <summary>The same as arguments, for a guard.</summary>
+    public IEnumerable<string> GuardArguments =>
+    [
+        "--guard", "--state-dir", StateDir, "--run-dir", RunDir, "--bpffs", Bpffs, .. Forwarder is null ? [] : (string[])["--forwarder", Forwarder],
+    ];
+
+    /// <summary>Whoever holds the lock of this file works on the run-dir.</summary>
+    public static string LockOf(string runDir) => Path.Combine(runDir, "xenfastpathd.lock");
+
+    /// <summary>Null if they are not understood (<paramref name="problem"/> says why) or ask for help.</summary>
+    public static Options? Parse(string[] args, out string? problem)
+    {
+        Options options = new(Mode.Serve, "/var/lib/xenfastpath", "/run/xenfastpath", "/sys/fs/bpf", null);
+        problem = null;
+        for (int i = 0; i < args.Length; i++)
+        {
+            if (args[i] is "--help" or "-h")
+                return null;
+            if (args[i] is "--guard" or "--rollback")
+            {
+                options = options with { Mode = args[i] == "--guard" ? Mode.Guard : Mode.RollBack };
+                continue;
+            }
+
+            string? value = i + 1 < args.Length && args[i + 1].Length > 0 ? Path.GetFullPath(args[i + 1]) : null;
+            switch (args[i])
+            {
+                case "--state-dir" when value is not null:
+                    options = options with { StateDir = value };
+                    break;
+                case "--run-dir" when value is not null:
+                    options = options with { RunDir = value };
+                    break;
+                case "--bpffs" when value is not null:
+                    options = options with { Bpffs = value };
+                    break;
+                case "--forwarder" when value is not null:
+                    options = options with { Forwarder = value };
+                    break;
+                default:
+                    problem = value is null ? $"{args[i]} needs a value or is unknown" : $"unknown argument {args[i]}";
+                    return null;
+            }
+
+            i++;
+        }
+
+        return options;
+    }
+}
