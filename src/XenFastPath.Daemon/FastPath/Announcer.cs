@@ -97,6 +97,7 @@ internal sealed unsafe class Announcer(Func<int, ulong, int> memberOf) : IDispos
     {
         if (_socket >= 0)
             close(_socket);
+        _socket = -1;
     }
 
     /// <summary>False: the member's queue is full. A member that is down or gone takes nothing: the frame is lost.</summary>

@@ -43,6 +43,7 @@ internal sealed unsafe class RedirectLosses(string bpffs, PinFolder pins) : IDis
     {
         foreach (int link in _links)
             close(link);
+        _links.Clear();
         _program?.Dispose();
     }
 }

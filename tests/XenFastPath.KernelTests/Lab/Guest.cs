@@ -80,7 +80,7 @@ internal sealed unsafe partial class PacketSocket : IDisposable
     private const int ETH_P_ALL = 3, PACKET_OUTGOING = 4, SOL_PACKET = 263, PACKET_AUXDATA = 8, PACKET_IGNORE_OUTGOING = 23;
     private const int FrameBytesMax = 70_000;
 
-    private readonly int _fd;
+    private int _fd;
     private readonly byte[] _buffer = new byte[FrameBytesMax];
 
     public PacketSocket(string device)
@@ -235,7 +235,13 @@ internal sealed unsafe partial class PacketSocket : IDisposable
         return frames;
     }
 
-    public void Dispose() => close(_fd);
+    /// <summary>May come twice: the number of a closed descriptor is the next one's, and must not be closed under it.</summary>
+    public void Dispose()
+    {
+        int fd = Interlocked.Exchange(ref _fd, -1);
+        if (fd >= 0)
+            close(fd);
+    }
 
     private static byte[] WithTag(Span<byte> frame, msghdr* header)
     {

@@ -7,7 +7,7 @@ namespace XenFastPath.KernelTests.Lab;
 internal sealed unsafe class TapHolder : IDisposable
 {
     private const int TUNSETIFF = 0x400454ca, IFF_TAP = 2, IFF_NO_PI = 0x1000;
-    private readonly int _fd;
+    private int _fd;
 
     private TapHolder(int fd) => _fd = fd;
 
@@ -33,5 +33,10 @@ internal sealed unsafe class TapHolder : IDisposable
             return (long)write(_fd, data, frame.Length) == frame.Length;
     }
 
-    public void Dispose() => close(_fd);
+    public void Dispose()
+    {
+        int fd = Interlocked.Exchange(ref _fd, -1);
+        if (fd >= 0)
+            close(fd);
+    }
 }
