@@ -247,6 +247,9 @@ internal sealed class Lab : IDisposable
             process.WaitForExit();
         }
 
+        // A daemon that was killed in the middle of a plan leaves the switch on to its successor, of which there is none here.
+        if (File.Exists(Path.Combine(RunDir, "rcu_expedited")))
+            File.WriteAllText("/sys/kernel/rcu_expedited", "0");
         foreach (int pid in Forwarders().Append(forwarder ?? 0).Where(p => p > 0).Distinct())
         {
             Signal(pid, 9);
