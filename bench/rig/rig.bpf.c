@@ -5,6 +5,7 @@
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
+#include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_endian.h>
 
@@ -130,19 +131,17 @@ int rig_generate(struct xdp_md *ctx)
 	return bpf_redirect(c->out_ifindex, 0);
 }
 
-/* Attached to a guest's end. config.sources is the number of the port, as in the second octet of its addresses. */
-SEC("xdp")
-int rig_count(struct xdp_md *ctx)
+/* Counts a test frame; 0: it is none. config.sources is the number of the port, as in the second octet of its addresses. */
+static __always_inline int counted(__u8 *data, __u8 *end)
 {
-	__u8 *data = (void *)(long)ctx->data;
 	__u32 zero = 0;
 
-	if (data + IPV4_OFFSET + 20 > (__u8 *)(long)ctx->data_end)
-		return XDP_PASS;
+	if (data + IPV4_OFFSET + 20 > end)
+		return 0;
 	if (*(__u16 *)(data + 12) != bpf_htons(ETH_P_IP))
-		return XDP_PASS;
+		return 0;
 	if ((*(__u16 *)(data + IPV4_OFFSET + 16) & bpf_htons(TEST_NET_MASK)) != bpf_htons(TEST_NET))
-		return XDP_PASS;
+		return 0;
 
 	struct rig_config *c = bpf_map_lookup_elem(&config, &zero);
 	__u32 row = c && data[1] == c->sources ? 0 : 1;
@@ -150,7 +149,20 @@ int rig_count(struct xdp_md *ctx)
 
 	if (count)
 		(*count)++;
-	return XDP_DROP;
+	return 1;
+}
+
+/* Attached to a station's end. */
+SEC("xdp")
+int rig_count(struct xdp_md *ctx)
+{
+	return counted((void *)(long)ctx->data, (void *)(long)ctx->data_end) ? XDP_DROP : XDP_PASS;
+}
+
+SEC("tc")
+int rig_count_skb(struct __sk_buff *skb)
+{
+	return counted((void *)(long)skb->data, (void *)(long)skb->data_end) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
 SEC("xdp")

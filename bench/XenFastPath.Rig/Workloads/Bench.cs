@@ -27,7 +27,7 @@ internal sealed class Bench(string tag, IReadOnlyList<Arm> arms, Effort effort, 
     public bool Wants(string workload, string cell) => only is null || $"{workload}/{cell}".Contains(only, StringComparison.OrdinalIgnoreCase);
 
     /// <summary>One arm on a site of its own, outside the turns.</summary>
-    public Setup SetUp(string workload, Arm arm, Pair pair, int addresses, bool hasSinks) => new(this, tag, workload, arm, pair, addresses, hasSinks);
+    public Setup SetUp(string workload, Arm arm, Pair pair, int addresses, SinkKind sinks) => new(this, tag, workload, arm, pair, addresses, sinks);
 
     /// <summary>
     /// Sets up each arm as often as there are repetitions, all arms in turns, and lets <paramref name="measure"/> do its work. An arm that
@@ -36,9 +36,9 @@ internal sealed class Bench(string tag, IReadOnlyList<Arm> arms, Effort effort, 
     /// <param name="workload">Whose table it is.</param>
     /// <param name="pair">Who the second station is.</param>
     /// <param name="addresses">How many addresses the second station has.</param>
-    /// <param name="hasSinks">Counting programs on the stations' devices?</param>
+    /// <param name="sinks">Counting programs on the stations' devices.</param>
     /// <param name="measure">Measures what it likes on a running arm.</param>
-    public void Each(string workload, Pair pair, int addresses, bool hasSinks, Action<Setup> measure)
+    public void Each(string workload, Pair pair, int addresses, SinkKind sinks, Action<Setup> measure)
     {
         for (int repetition = 0; repetition < effort.Repetitions; repetition++)
         {
@@ -53,7 +53,7 @@ internal sealed class Bench(string tag, IReadOnlyList<Arm> arms, Effort effort, 
 
                 try
                 {
-                    using Setup setup = SetUp(workload, arm, pair, addresses, hasSinks);
+                    using Setup setup = SetUp(workload, arm, pair, addresses, sinks);
                     measure(setup);
                 }
                 catch (Exception e) when (e is RigException or XenFastPath.Interop.SystemCallException)
@@ -78,17 +78,17 @@ internal sealed class Setup : IDisposable
     private readonly Bench _bench;
     private readonly string _workload;
 
-    public Setup(Bench bench, string tag, string workload, Arm arm, Pair pair, int addresses, bool hasSinks)
+    public Setup(Bench bench, string tag, string workload, Arm arm, Pair pair, int addresses, SinkKind sinks)
     {
         (_bench, _workload, Arm, Addresses) = (bench, workload, arm, addresses);
         try
         {
             Site = _parts.Add(new Site(tag, pair));
-            if (hasSinks)
-                Count();
+            if (sinks != SinkKind.None)
+                Count(sinks);
             if (!arm.FinishesChecksums)
                 TurnOffloadsOff();
-            _parts.Add(Start(arm, hasSinks));
+            _parts.Add(Start(arm, sinks != SinkKind.None));
         }
         catch
         {
@@ -135,11 +135,11 @@ internal sealed class Setup : IDisposable
     public void Dispose() => _parts.Dispose();
 
     /// <summary>Frames come from the generator as XDP frames, which takes a NAPI at dom0's ends; they end in a counting program.</summary>
-    private void Count()
+    private void Count(SinkKind kind)
     {
         foreach (Station station in Site.Stations)
             Site.Dom0.Run("ethtool", "-K", station.Near, "gro", "on");
-        Sinks = [.. Site.Stations.Select(s => _parts.Add(new Sink(s)))];
+        Sinks = [.. Site.Stations.Select(s => _parts.Add(new Sink(s, kind)))];
     }
 
     /// <summary>For an arm behind which unfinished checksums would stay so: the stations send whole ones.</summary>

@@ -25,7 +25,7 @@ internal static class Latency
         double load = cells.Contains(Loaded) ? BridgeRate(bench) / 2 : 0;
         if (load > 0)
             Console.WriteLine($"    load: {load / 1e6:F3} Mpps of 64 bytes, VIF->PIF: half of what the kernel bridge forwards");
-        bench.Each(Workload, Pair.VifPif, 1, hasSinks: true, setup =>
+        bench.Each(Workload, Pair.VifPif, 1, SinkKind.Xdp, setup =>
         {
             using Echo echo = new(setup.Site.B);
             if (cells.Contains(Idle))
@@ -38,7 +38,7 @@ internal static class Latency
     /// <summary>Frames a second that the kernel bridge forwards now, in this run.</summary>
     private static double BridgeRate(Bench bench)
     {
-        using Setup setup = bench.SetUp(Workload, new BridgeArm(), Pair.VifPif, 1, hasSinks: true);
+        using Setup setup = bench.SetUp(Workload, new BridgeArm(), Pair.VifPif, 1, SinkKind.Xdp);
         using Generators generators = new(setup, Direction.Forth, FrameSizes.Of(64));
         using Traffic traffic = new(generators.All);
         traffic.During(0.3);

@@ -1,6 +1,7 @@
 // Bulk TCP as guests do it: iperf3 with the offloads that a veth has by default, no counting program anywhere.
 using System.Diagnostics;
 using System.Text.Json;
+using XenFastPath.Rig.Bpf;
 using XenFastPath.Rig.Lab;
 
 namespace XenFastPath.Rig.Workloads;
@@ -19,7 +20,7 @@ internal static class Tcp
             (string Name, int Streams, bool IsBack)[] cells = [.. Cells(pair).Where(c => bench.Wants(Workload, c.Name))];
             if (cells.Length == 0)
                 continue;
-            bench.Each(Workload, pair, 1, hasSinks: false, setup =>
+            bench.Each(Workload, pair, 1, SinkKind.None, setup =>
             {
                 foreach ((string name, int streams, bool isBack) in cells)
                     Measure(setup, name, streams, isBack);

@@ -12,9 +12,10 @@ internal enum Direction
 }
 
 /// <summary>One row of the table.</summary>
-internal sealed record ThroughputCell(Pair Pair, Direction Direction, FrameSizes Sizes, int Addresses)
+internal sealed record ThroughputCell(Pair Pair, Direction Direction, FrameSizes Sizes, int Addresses, SinkKind Sinks = SinkKind.Xdp)
 {
-    public string Name => $"{Ends}, {Sizes.Name}{(Sizes.Bytes.Length == 1 ? " B" : "")}, {Addresses} MAC{(Addresses == 1 ? "" : "s")}";
+    public string Name => $"{Ends}, {Sizes.Name}{(Sizes.Bytes.Length == 1 ? " B" : "")}, {Addresses} MAC{(Addresses == 1 ? "" : "s")}"
+        + (Sinks == SinkKind.Tc ? ", skb" : "");
 
     private string Ends => (Pair, Direction) switch
     {
@@ -41,6 +42,9 @@ internal static class Throughput
         yield return new(Pair.VifPif, Direction.Forth, small, 1);
         yield return new(Pair.VifPif, Direction.Forth, small, 10_000);
         yield return new(Pair.VifVif, Direction.Forth, small, 1);
+        yield return new(Pair.VifPif, Direction.Forth, small, 1, SinkKind.Tc);
+        yield return new(Pair.VifPif, Direction.Forth, small, 10_000, SinkKind.Tc);
+        yield return new(Pair.VifVif, Direction.Forth, small, 1, SinkKind.Tc);
         if (isQuick)
             yield break;
         yield return new(Pair.VifPif, Direction.Back, small, 1);
@@ -59,9 +63,9 @@ internal static class Throughput
     {
         // One setup of an arm serves all cells with the same stations and addresses.
         IEnumerable<ThroughputCell> cells = Cells(bench.Effort.IsQuick).Where(c => bench.Wants(Workload, c.Name));
-        foreach (IGrouping<(Pair, int), ThroughputCell> group in cells.GroupBy(c => (c.Pair, c.Addresses)))
+        foreach (IGrouping<(Pair Pair, int Addresses, SinkKind Sinks), ThroughputCell> group in cells.GroupBy(c => (c.Pair, c.Addresses, c.Sinks)))
         {
-            bench.Each(Workload, group.Key.Item1, group.Key.Item2, hasSinks: true, setup =>
+            bench.Each(Workload, group.Key.Pair, group.Key.Addresses, group.Key.Sinks, setup =>
             {
                 foreach (ThroughputCell cell in group)
                     Measure(setup, cell);
@@ -82,7 +86,7 @@ internal static class Throughput
         setup.Record(cell.Name, Stolen, m.Stolen);
         for (int i = 0; i < m.Cores.Length; i++)
             setup.Record(cell.Name, $"cpu{i}_busy", m.Cores[i].Busy);
-        Console.WriteLine($"    {cell.Name,-28} {setup.Arm.Name,-9} {m.Received / 1e6,7:F3} Mpps of {m.Offered / 1e6:F3}, CPUs "
+        Console.WriteLine($"    {cell.Name,-34} {setup.Arm.Name,-9} {m.Received / 1e6,7:F3} Mpps of {m.Offered / 1e6:F3}, CPUs "
             + $"{string.Join(' ', m.Cores.Select(c => $"{c.Busy:P0}"))}, stolen {m.Stolen:P0}");
         if (m.Received == 0)
             throw new RigException($"{cell.Name}: no frame arrived");

@@ -20,7 +20,7 @@ internal static class ZeroLoss
         cells = [.. cells.Where(c => bench.Wants(Workload, c.Name)).Take(bench.Effort.IsQuick ? 2 : cells.Length)];
         if (cells.Length == 0)
             return;
-        bench.Each(Workload, Pair.VifPif, 1, hasSinks: true, setup =>
+        bench.Each(Workload, Pair.VifPif, 1, SinkKind.Xdp, setup =>
         {
             foreach ((string name, FrameSizes sizes, double lossMax) in cells)
                 Measure(setup, name, sizes, lossMax);
