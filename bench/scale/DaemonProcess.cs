@@ -9,14 +9,15 @@ internal sealed class DaemonProcess : IDisposable
 {
     private const int KillSignal = 9, TermSignal = 15;
 
-    private readonly string _folder, _bin, _netns;
+    private readonly string _folder, _bin, _netns, _more;
     private Process? _process;
 
-    public DaemonProcess(string folder, string bin, string netns)
+    public DaemonProcess(string folder, string bin, string netns, string more = "")
     {
         _folder = Directory.CreateDirectory(Path.Combine(folder, "d" + Path.GetRandomFileName())).FullName;
         _bin = bin;
         _netns = netns;
+        _more = more;
         Directory.CreateDirectory(Bpffs);
         Directory.CreateDirectory(RunDir);
         Tool.Run("mount", "-t", "bpf", "bpf", Bpffs);
@@ -43,7 +44,7 @@ internal sealed class DaemonProcess : IDisposable
     {
         File.Delete(Socket);
         Stopwatch watch = Stopwatch.StartNew();
-        string command = $"{_bin}/xenfastpathd --run-dir {RunDir} --state-dir {StateDir} --bpffs {Bpffs}";
+        string command = $"{_bin}/xenfastpathd --run-dir {RunDir} --state-dir {StateDir} --bpffs {Bpffs} {_more}";
         _process = Tool.Start("/bin/sh", "-c", $"exec nsenter --net=/run/netns/{_netns} {command} >>{LogFile} 2>&1");
         Tool.Until(() => _process.HasExited || Answers(), "xenfastpathd answers; " + LogFile);
         if (_process.HasExited)

@@ -15,7 +15,7 @@ internal static class MacBench
     {
         int ports = (macs + PerPort - 1) / PerPort;
         using Dom0 dom0 = new(folder, ports);
-        using DaemonProcess daemon = new(folder, bin, dom0.Name);
+        using DaemonProcess daemon = new(folder, bin, dom0.Name, $"--macs-max {Math.Max(macs, 1024)}");
         for (int p = 1; p <= ports; p++)
             daemon.Call(ApiMethods.NetworkCreate, new NetworkCreateParams($"net{p}", Pif: Dom0.Vif(p), Datapath: "afxdp"));
         Tool.Until(() => daemon.Call(ApiMethods.PifList, new Empty()).Count(p => p is { State: "forwarding", Path.Path: "afxdp" }) == ports,

@@ -1,4 +1,7 @@
 // The command line of xenfastpathd.
+using System.Globalization;
+using XenFastPath.Dataplane;
+
 namespace XenFastPath.Daemon;
 
 /// <summary>What the process is there for.</summary>
@@ -14,13 +17,16 @@ internal enum Mode
     RollBack,
 }
 
-/// <summary>Folders and programs that it works with.</summary>
-internal sealed record Options(Mode Mode, string StateDir, string RunDir, string Bpffs, string? Forwarder)
+/// <summary>Folders and programs that it works with, and how many addresses its tables have room for.</summary>
+internal sealed record Options(Mode Mode, string StateDir, string RunDir, string Bpffs, string? Forwarder, int MacsMax)
 {
+    private const int MacsLeast = 1024;
+
     /// <summary>The same as arguments, for a guard.</summary>
     public IEnumerable<string> GuardArguments =>
     [
-        "--guard", "--state-dir", StateDir, "--run-dir", RunDir, "--bpffs", Bpffs, .. Forwarder is null ? [] : (string[])["--forwarder", Forwarder],
+        "--guard", "--state-dir", StateDir, "--run-dir", RunDir, "--bpffs", Bpffs, "--macs-max", MacsMax.ToString(CultureInfo.InvariantCulture),
+        .. Forwarder is null ? [] : (string[])["--forwarder", Forwarder],
     ];
 
     /// <summary>Whoever holds the lock of this file works on the run-dir.</summary>
@@ -29,7 +35,7 @@ internal sealed record Options(Mode Mode, string StateDir, string RunDir, string
     /// <summary>Null if they are not understood (<paramref name="problem"/> says why) or ask for help.</summary>
     public static Options? Parse(string[] args, out string? problem)
     {
-        Options options = new(Mode.Serve, "/var/lib/xenfastpath", "/run/xenfastpath", "/sys/fs/bpf", null);
+        Options options = new(Mode.Serve, "/var/lib/xenfastpath", "/run/xenfastpath", "/sys/fs/bpf", null, Limits.MacsDefault);
         problem = null;
         for (int i = 0; i < args.Length; i++)
         {
@@ -41,7 +47,21 @@ internal sealed record Options(Mode Mode, string StateDir, string RunDir, string
                 continue;
             }
 
-            string? value = i + 1 < args.Length && args[i + 1].Length > 0 ? Path.GetFullPath(args[i + 1]) : null;
+            string? word = i + 1 < args.Length && args[i + 1].Length > 0 ? args[i + 1] : null;
+            if (args[i] == "--macs-max" && word is not null)
+            {
+                if (!int.TryParse(word, NumberStyles.None, CultureInfo.InvariantCulture, out int macs) || macs is < MacsLeast or > Layout.MacsMax)
+                {
+                    problem = $"--macs-max {word} is no number from {MacsLeast} to {Layout.MacsMax}";
+                    return null;
+                }
+
+                options = options with { MacsMax = macs };
+                i++;
+                continue;
+            }
+
+            string? value = word is null ? null : Path.GetFullPath(word);
             switch (args[i])
             {
                 case "--state-dir" when value is not null:

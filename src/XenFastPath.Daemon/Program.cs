@@ -18,7 +18,7 @@ namespace XenFastPath.Daemon;
 internal static class Program
 {
     private const string Usage = """
-        usage: xenfastpathd [--rollback] [--state-dir DIR] [--run-dir DIR] [--bpffs DIR] [--forwarder FILE]
+        usage: xenfastpathd [--rollback] [--state-dir DIR] [--run-dir DIR] [--bpffs DIR] [--forwarder FILE] [--macs-max N]
 
         The control process of XenFastPath. It makes the networks that its state file names, and starts a forwarder
         if none serves its run-dir. Talk to it with xfp.
@@ -27,6 +27,7 @@ internal static class Program
           --run-dir DIR     holds xenfastpath.sock and forwarder.sock (default /run/xenfastpath)
           --bpffs DIR       BPF file system for pins (default /sys/fs/bpf)
           --forwarder FILE  the forwarder's program (default: xenfastpath-forwarder beside this one)
+          --macs-max N      addresses that the fast path's tables have room for (default 131072; 1024 to 1048576)
           --version
         """;
 
@@ -183,7 +184,7 @@ internal static class Program
 
         public Engine(Options options)
         {
-            _fastPath = new FastPathManager(options.Bpffs, options.RunDir, options.Forwarder, _rtnl);
+            _fastPath = new FastPathManager(options.Bpffs, options.RunDir, options.Forwarder, _rtnl, options.MacsMax);
             Observer observer = new(_rtnl, Generic, new Bypass(_rtnl, _nftables, ForeignPrograms.On), _fastPath, NetworkNamespace.Inode);
             Controller = new Controller(new StateFile(options.StateDir, SyncDirectory), new RollbackFile(options.StateDir, SyncDirectory),
                 () => Guard.Start(options), _rtnl, Generic, _fastPath, observer, new EventHub(),

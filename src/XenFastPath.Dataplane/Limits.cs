@@ -22,6 +22,12 @@ public static class Limits
     /// <summary>Shorter frames are padded with zeros before every output (IEEE 802.3, without FCS).</summary>
     public const int FrameBytesMin = 60;
 
+    /// <summary>
+    /// Addresses unless somebody asks for more. The program's table has a bucket for each, and looking one up in a large table costs a
+    /// miss of the TLB: 64-byte frames to 10 000 addresses were 1.14 times as fast with 65 536 buckets as with a million.
+    /// </summary>
+    public const int MacsDefault = 131_072;
+
     /// <summary>Default arena. Every AF_XDP socket costs the kernel 128 bytes per frame of it besides: 4 MiB each here.</summary>
     public const int ArenaMibDefault = 64;
 

@@ -231,7 +231,7 @@ public sealed unsafe class MacTableWriter : IDisposable
     private readonly uint _count;
 
     /// <summary>Makes an empty table for about <paramref name="entriesMax"/> entries, sealed against other writers.</summary>
-    public MacTableWriter(int entriesMax = Layout.MacsMax)
+    public MacTableWriter(int entriesMax)
     {
         // At full load 60 % of the slots are taken, 4.2 of a bucket's seven on average: some 3 % of the keys overflow into their second
         // bucket, and moving one key makes room for all others.

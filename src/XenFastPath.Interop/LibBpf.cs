@@ -36,6 +36,12 @@ public static unsafe partial class LibBpf
     [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int bpf_object__find_map_fd_by_name(nint obj, string name);
 
+    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial nint bpf_object__find_map_by_name(nint obj, string name);
+
+    [LibraryImport(Library)]
+    public static partial int bpf_map__set_max_entries(nint map, uint entries);
+
     [LibraryImport(Library)]
     public static partial int bpf_map_update_elem(int fd, void* key, void* value, ulong flags);
 

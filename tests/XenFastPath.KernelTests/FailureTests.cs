@@ -222,6 +222,35 @@ public sealed class FailureTests
         Assert.True(lab.VifOf(a).Counters!.FastRxFrames - before > sent * 98 / 100 - Lab.Lab.LossMax(sent));
     }
 
+    [Fact]
+    public void Room_for_another_number_of_addresses_takes_other_tables_and_detaches_nothing()
+    {
+        using Lab.Lab lab = new(guests: 2);
+        lab.CreateNetwork("lan", "redirect");
+        lab.PlugAll("lan", "redirect");
+        Guest a = lab.Guests[0], b = lab.Guests[1];
+        a.AddAddress();
+        b.AddAddress();
+        string instance = Directory.EnumerateDirectories(Path.Combine(lab.Bpffs, "xenfastpath")).Single();
+        string usual = Path.Combine(instance, $"v{Dataplane.Layout.Version}"), smaller = usual + "-macs2048";
+        string[] links = LinkIds(lab, usual);
+        foreach ((string folder, int macs, string[] arguments) in ((string, int, string[])[])[(smaller, 2048, ["--macs-max", "2048"]), (usual, 131_072, [])])
+        {
+            lab.EndDaemon();
+            lab.StartDaemon(arguments);
+            lab.WaitForPath("lan", "redirect");
+            Assert.Equal([folder], Directory.EnumerateDirectories(instance));
+            Assert.Equal(links, LinkIds(lab, folder));
+            string map = Tool.Run("bpftool", "-j", "map", "show", "pinned", Path.Combine(folder, "xfp_fdb"));
+            Assert.Equal(macs, JsonDocument.Parse(map).RootElement.GetProperty("max_entries").GetInt32());
+            a.Netns.Run("ping", "-c", "2", "-i", "0.2", b.Ip);
+            lab.Sync();
+            long before = lab.VifOf(a).Counters!.FastRxFrames;
+            int sent = Lab.Lab.Ping(a, b, 200, intervalMs: 2);
+            Assert.True(lab.VifOf(a).Counters!.FastRxFrames - before > sent * 98 / 100 - Lab.Lab.LossMax(sent));
+        }
+    }
+
     /// <summary>The kernel's numbers of the pinned links: the same number is the same attachment.</summary>
     private static string[] LinkIds(Lab.Lab lab, string folder) =>
         [.. Directory.EnumerateFiles(folder, "link-*").Order(StringComparer.Ordinal).Select(pin =>

@@ -7,22 +7,27 @@ using static Tmds.Linux.LibC;
 namespace XenFastPath.Daemon.FastPath;
 
 /// <summary>
-/// Where the pins of one instance live: <c>&lt;bpffs&gt;/xenfastpath/&lt;instance&gt;/v&lt;layout&gt;/</c>. Maps and links in it outlive the daemon.
+/// Where the pins of one instance live: <c>&lt;bpffs&gt;/xenfastpath/&lt;instance&gt;/v&lt;layout&gt;/</c>, with the number of addresses behind it
+/// where that is not the default: maps of another size are another layout. Maps and links in it outlive the daemon.
 /// </summary>
 internal sealed class PinFolder
 {
     private const string Root = "xenfastpath";
 
-    public PinFolder(string bpffs, string runDir)
+    public PinFolder(string bpffs, string runDir, int macsMax = Limits.MacsDefault)
     {
+        MacsMax = macsMax;
         // Dashes for slashes, and what could be mistaken for one, or is reserved in bpffs (dots), as %hex: no two run-dirs are alike.
         byte[] path = Encoding.UTF8.GetBytes(System.IO.Path.GetFullPath(runDir).Trim('/'));
         string instance = string.Concat(path.Select(c => c == '/' ? "-" : char.IsAsciiLetterOrDigit((char)c) || c == '_' ? $"{(char)c}" : $"%{c:x2}"));
         instance = instance.Length == 0 ? "-" : instance;
         Instance = instance;
         InstancePath = System.IO.Path.Combine(bpffs, Root, instance);
-        Path = System.IO.Path.Combine(InstancePath, $"v{Layout.Version}");
+        Path = System.IO.Path.Combine(InstancePath, $"v{Layout.Version}" + (macsMax == Limits.MacsDefault ? "" : $"-macs{macsMax}"));
     }
+
+    /// <summary>Addresses that the tables of this instance have room for.</summary>
+    public int MacsMax { get; }
 
     public string Instance { get; }
 
@@ -76,6 +81,9 @@ internal sealed unsafe class BpfProgram : IDisposable
             nint opened = LibBpf.bpf_object__open_mem(data, (nuint)elf.Length, &options);
             if (opened == 0)
                 throw new FastPathException("libbpf cannot read the BPF object: " + Errno.Describe(Errno.Last));
+            nint fdb = LibBpf.bpf_object__find_map_by_name(opened, "xfp_fdb");
+            if (fdb != 0)
+                _ = LibBpf.bpf_map__set_max_entries(fdb, (uint)pins.MacsMax);      // fails only once it is loaded
             int error = -LibBpf.bpf_object__load(opened);
             if (error != 0)
             {

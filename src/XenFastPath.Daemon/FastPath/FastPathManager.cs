@@ -33,11 +33,11 @@ internal sealed unsafe partial class FastPathManager : IFastPath, IDisposable
 
     /// <summary>Loads the program, takes over what an earlier daemon left, starts the mirror. The forwarder comes with <see cref="Start"/>.</summary>
     /// <exception cref="FastPathException">What is missing.</exception>
-    public FastPathManager(string bpffs, string runDir, string? forwarderBinary, Rtnl rtnl)
+    public FastPathManager(string bpffs, string runDir, string? forwarderBinary, Rtnl rtnl, int macsMax = Limits.MacsDefault)
     {
         ExpeditedGrace.Mend(runDir);
         _runDir = runDir;
-        _pins = new PinFolder(bpffs, runDir);
+        _pins = new PinFolder(bpffs, runDir, macsMax);
         _program = BpfProgram.Load(bpffs, _pins);
         _maps = new BpfMaps(_program);
         _maps.Heartbeats->Netns = (uint)NetworkNamespace.OfThread();
@@ -49,7 +49,7 @@ internal sealed unsafe partial class FastPathManager : IFastPath, IDisposable
         _announcer = new Announcer((bond, _) => _toldMembers.GetValueOrDefault(bond));
         _forwarder = new ForwarderSupervisor(runDir, _maps, forwarderBinary);
         _reaper = new Reaper { Barrier = TryBarrier };
-        _mirror = new FdbMirror(_maps, _reaper);
+        _mirror = new FdbMirror(_maps, _reaper, macsMax);
         _reaper.Remove = _mirror.Reap;
         _reaper.Start();
         TakeOverPorts();

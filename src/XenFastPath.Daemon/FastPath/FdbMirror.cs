@@ -32,14 +32,14 @@ internal sealed unsafe class FdbMirror : IMirrorTables, IDisposable
     private long _resyncs;
 
     /// <summary>Starts to listen; nothing is published before <see cref="Publish"/>.</summary>
-    public FdbMirror(BpfMaps maps, Reaper reaper)
+    public FdbMirror(BpfMaps maps, Reaper reaper, int macsMax)
     {
         _rtnl = new Rtnl();
         _maps = maps;
         _reaper = reaper;
         _state = new MirrorState(this);
         _monitor = new NetlinkMonitor(Interop.Netlink.NETLINK_ROUTE, [RtNetlink.RTNLGRP_NEIGH], receiveBufferBytes: 32 << 20);
-        Table = new MacTableWriter();
+        Table = new MacTableWriter(macsMax);
         _wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         _thread = new Thread(Loop) { IsBackground = true, Name = "fdb-mirror" };
         _thread.Start();

@@ -8,7 +8,7 @@ public sealed class OptionsTests
     [Fact]
     public void A_guard_gets_the_folders_of_its_daemon()
     {
-        Options options = Parse("--state-dir", "/a", "--run-dir", "/b", "--bpffs", "/c", "--forwarder", "/d");
+        Options options = Parse("--state-dir", "/a", "--run-dir", "/b", "--bpffs", "/c", "--forwarder", "/d", "--macs-max", "65536");
         Assert.Equal(options with { Mode = Mode.Guard }, Parse([.. options.GuardArguments]));
         Assert.Equal(Parse("--guard"), Parse([.. Parse().GuardArguments]));
     }
@@ -24,6 +24,10 @@ public sealed class OptionsTests
     [Theory]
     [InlineData("--run-dir needs a value or is unknown", "--run-dir")]
     [InlineData("unknown argument --nope", "--nope", "x")]
+    [InlineData("--macs-max needs a value or is unknown", "--macs-max")]
+    [InlineData("--macs-max 1023 is no number from 1024 to 1048576", "--macs-max", "1023")]
+    [InlineData("--macs-max 1048577 is no number from 1024 to 1048576", "--macs-max", "1048577")]
+    [InlineData("--macs-max many is no number from 1024 to 1048576", "--macs-max", "many")]
     [InlineData(null, "--guard", "--help")]
     public void Others_are_refused(string? problem, params string[] args)
     {
