@@ -12,13 +12,19 @@ public sealed class Bypass(Rtnl rtnl, NftablesClient nftables, Func<int, IReadOn
     /// <summary>Qdiscs that the kernel puts on a device by itself, and the one that only carries filters.</summary>
     private static readonly HashSet<string> s_defaultQdiscs = ["noqueue", "mq", "pfifo_fast", "pfifo", "fq_codel", "fq", "clsact", "ingress"];
 
+    /// <summary>The qdiscs on which filters of a device hang.</summary>
+    private static readonly HashSet<string> s_filterQdiscs = ["clsact", "ingress"];
+
     /// <summary>By bridge name; a bridge without filters is not in the result.</summary>
     public IReadOnlyDictionary<string, IReadOnlyList<string>> Find(IReadOnlyList<LinkInfo> bridges, IReadOnlyList<LinkInfo> links)
     {
         List<NftChain> chains = [.. nftables.GetChains().Where(c => c.Hook is not null && (c.UseCount > 0 || c.Accepts == false))];
         List<string> ebtables = LegacyTables.FindEbTables();
         List<string> iptables = LegacyTables.FindIpTables(ipv6: false), ip6tables = LegacyTables.FindIpTables(ipv6: true);
-        ILookup<int, QdiscInfo> qdiscs = rtnl.GetQdiscs().Where(q => !s_defaultQdiscs.Contains(q.Kind)).ToLookup(q => q.Ifindex);
+        List<QdiscInfo> allQdiscs = rtnl.GetQdiscs();
+        ILookup<int, QdiscInfo> qdiscs = allQdiscs.Where(q => !s_defaultQdiscs.Contains(q.Kind)).ToLookup(q => q.Ifindex);
+        // Of thousands of ports few have any: the others need not be asked.
+        HashSet<int> filtered = [.. allQdiscs.Where(q => s_filterQdiscs.Contains(q.Kind)).Select(q => q.Ifindex)];
         Calls all = new(IsOn("bridge-nf-call-iptables"), IsOn("bridge-nf-call-ip6tables"), IsOn("bridge-nf-call-arptables"));
         ILookup<int, LinkInfo> members = links.ToLookup(l => l.MasterIndex);
         Dictionary<string, IReadOnlyList<string>> found = [];
@@ -37,7 +43,7 @@ public sealed class Bypass(Rtnl rtnl, NftablesClient nftables, Func<int, IReadOn
                 here.AddRange(foreignPrograms(device.Index).Select(p => $"{p} on {device.Name}"));
             }
 
-            foreach (LinkInfo port in ports)
+            foreach (LinkInfo port in ports.Where(p => filtered.Contains(p.Index)))
                 here.AddRange(Filters(port));
             if (here.Count > 0)
                 found[bridge.Name] = [.. here.Distinct()];

@@ -17,6 +17,7 @@ public sealed class Observer(Rtnl rtnl, GenericNetlink generic, Bypass bypass, I
     {
         Observed bare = known ?? new(rtnl.GetLinks(), _bootId, netnsInode, new Dictionary<int, PortFacts>(),
             new Dictionary<string, IReadOnlyList<string>>(), fastPath) { Addresses = rtnl.GetAddresses() };
+        FactFinder finder = new(generic);
         Dictionary<int, PortFacts> facts = [];
         Dictionary<int, IReadOnlyList<string>> orders = [];
         List<LinkInfo> bridges = [];
@@ -24,19 +25,17 @@ public sealed class Observer(Rtnl rtnl, GenericNetlink generic, Bypass bypass, I
         {
             if (bare.BridgeOf(network) is { } bridge)
                 bridges.Add(bridge);
-            if (network.Datapath == Datapath.Auto)
-                continue;
             LinkInfo? uplink = desired.PifOf(network) is { } pif ? bare.DeviceOf(pif) : null;
             LinkInfo? trunk = desired.VlanOf(network) is { } vlan ? bare.DeviceOf(desired.PifOf(vlan.Pif)) : null;
             IEnumerable<LinkInfo?> devices = desired.VifsOf(network).Select(bare.DeviceOf).Append(uplink).Append(trunk);
             foreach (LinkInfo device in devices.OfType<LinkInfo>())
             {
-                facts[device.Index] = FactsOf(device);
+                facts[device.Index] = finder.FactsOf(device);
                 if (device.Bond is null)
                     continue;
                 orders[device.Index] = MemberOrderOf(device);
                 foreach (LinkInfo member in bare.PortsOf(device))
-                    facts[member.Index] = FactsOf(member);
+                    facts[member.Index] = finder.FactsOf(member);
             }
         }
 
@@ -85,20 +84,5 @@ public sealed class Observer(Rtnl rtnl, GenericNetlink generic, Bypass bypass, I
         }
 
         return observed.With([.. routes.Distinct()], rules, speakers);
-    }
-
-    private PortFacts FactsOf(LinkInfo device)
-    {
-        EthtoolChannels? channels = generic.GetChannels(device.Index);
-        bool strips = false, fixedOn = false;
-        if (PathRule.IsHardware(device) && generic.GetFeatures(device.Index) is { } features)
-        {
-            strips = features.IsActive(EthtoolFeature.RxVlan);
-            // On although somebody asked for off: the driver will not.
-            fixedOn = strips && (!features.IsChangeable(EthtoolFeature.RxVlan) || !features.Wanted.Contains(EthtoolFeature.RxVlan));
-        }
-
-        int queues = channels is null ? 0 : channels.Combined + channels.Rx;
-        return new PortFacts(generic.GetNetdev(device.Index), queues > 0 ? queues : 1, fixedOn, strips && !fixedOn);
     }
 }

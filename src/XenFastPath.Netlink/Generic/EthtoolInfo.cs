@@ -8,6 +8,8 @@ namespace XenFastPath.Netlink;
 /// <summary>Hardware queues: how many there are now, and how many there could be.</summary>
 public sealed record EthtoolChannels
 {
+    public int Ifindex { get; init; }
+
     public int Rx { get; init; }
 
     public int RxMax { get; init; }
@@ -31,6 +33,7 @@ public sealed record EthtoolChannels
             return false;
         channels = new EthtoolChannels
         {
+            Ifindex = attributes.Find(ETHTOOL_A_CHANNELS_HEADER).Nested.Find(ETHTOOL_A_HEADER_DEV_INDEX).S32,
             Rx = attributes.Find(ETHTOOL_A_CHANNELS_RX_COUNT).S32,
             RxMax = attributes.Find(ETHTOOL_A_CHANNELS_RX_MAX).S32,
             Tx = attributes.Find(ETHTOOL_A_CHANNELS_TX_COUNT).S32,

@@ -1,11 +1,14 @@
 // Messages of a real kernel (6.18) about FDB, addresses, tc, nftables and generic netlink.
 using System.Net;
 using XenFastPath.Netlink;
+using static XenFastPath.Interop.Netlink;
 
 namespace XenFastPath.Tests.Netlink;
 
 public sealed class OtherReplyTests
 {
+    private static readonly EthtoolChannels s_channels = new() { Ifindex = 5, Rx = 2, RxMax = 2, Tx = 2, TxMax = 2 };
+
     private static MacAddress Mac(string text) => MacAddress.Parse(text);
 
     [Fact]
@@ -255,9 +258,22 @@ public sealed class OtherReplyTests
     public void Ethtool_channels_and_link_modes()
     {
         using GenericNetlink channels = Replaying("genl-ethtool", "ethtool-channels-get");
-        Assert.Equal(new EthtoolChannels { Rx = 2, RxMax = 2, Tx = 2, TxMax = 2 }, channels.GetChannels(5));
+        Assert.Equal(s_channels, channels.GetChannels(5));
         using GenericNetlink modes = Replaying("genl-ethtool", "ethtool-linkmodes-get");
         Assert.Equal(new EthtoolLinkModes(10_000, FullDuplex: true), modes.GetLinkModes(5));
+    }
+
+    [Fact]
+    public void Channels_of_all_devices()
+    {
+        using var generic = new GenericNetlink(new NetlinkSocket(new FakeKernel(request =>
+        {
+            if (FakeKernel.Header(request).nlmsg_type == 16)
+                return [FakeKernel.Replay(request, Golden.Load("genl-ethtool").Replies[0]), FakeKernel.Ack(request)];
+            Assert.Equal(NLM_F_DUMP, FakeKernel.Header(request).nlmsg_flags & NLM_F_DUMP);
+            return [FakeKernel.Replay(request, Golden.Load("ethtool-channels-get").Replies[0]), FakeKernel.Done(request)];
+        })));
+        Assert.Equal([KeyValuePair.Create(5, s_channels)], generic.GetAllChannels());
     }
 
     [Fact]

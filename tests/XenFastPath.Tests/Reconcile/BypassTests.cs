@@ -118,7 +118,12 @@ public sealed class BypassTests
     {
         NetlinkMessage.TryRead(request, out NetlinkMessage message);
         if (message.Type == RTM_GETQDISC)
-            return [.. _qdiscs.Select(q => (Datagram)Tc(request, RTM_NEWQDISC, new tcmsg { tcm_ifindex = q.Ifindex }, q.Kind, null)), FakeKernel.Done(request)];
+        {
+            // Filters hang on a qdisc of their own.
+            IEnumerable<(int Ifindex, string Kind)> all = _qdiscs.Concat(_filters.Select(f => (f.Ifindex, "clsact")).Distinct());
+            return [.. all.Select(q => (Datagram)Tc(request, RTM_NEWQDISC, new tcmsg { tcm_ifindex = q.Ifindex }, q.Kind, null)), FakeKernel.Done(request)];
+        }
+
         message.TryReadHeader(out tcmsg asked, out _);
         return
         [
