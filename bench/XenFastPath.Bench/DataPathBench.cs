@@ -15,7 +15,7 @@ public unsafe class MacTableBench
     private ulong[] _hits = [];
     private ulong[] _misses = [];
 
-    [Params(1, 1_000, 100_000)]
+    [Params(1, 1_000, 100_000, 1_000_000)]
     public int Entries { get; set; }
 
     [GlobalSetup]

@@ -1,6 +1,6 @@
 // Micro benchmarks: dotnet run -c Release --project bench/XenFastPath.Bench -- --filter '*'
 // --peer mac-table|loop COUNT ROUNDS: our side of bench/peers/run.sh.
-// What counts is ratios within one run, and the Allocated column: every data-path benchmark must show none.
+// What counts is ratios within one run, and the Allocated column: every data-path benchmark must show none, which the tests hold it to.
 using System.Globalization;
 using BenchmarkDotNet.Running;
 using XenFastPath.Bench;
