@@ -24,21 +24,17 @@ public static partial class PathRule
     private const string HidesTags = "the driver takes VLAN tags out of frames and cannot be told not to (rx-vlan-hw-parse)";
 
     /// <summary>The path of a Network as a whole: what its ports get if nothing speaks against them.</summary>
-    public static PathDecision Decide(Network network, LinkInfo? bridge)
+    public static PathDecision Decide(Network network, LinkInfo? bridge, Observed observed)
     {
         if (network.Datapath == Datapath.Bridge)
             return Bridge("as set");
-        if (network.Datapath == Datapath.Auto)
-            return Bridge("auto means bridge until measurements say otherwise");
         if (bridge?.Bridge is not { } data)
             return Bridge("the bridge does not exist yet");
+        if (network.Datapath == Datapath.Auto)
+            return DecideAuto(bridge, data, observed);
         if (network.Datapath == Datapath.Afxdp && network.Mtu > AfxdpMtuMax)
             return Bridge($"MTU {network.Mtu} is over the {AfxdpMtuMax} that one AF_XDP buffer carries");
-        if (data.VlanFiltering)
-            return Bridge("the bridge filters VLANs (vlan_filtering 1)");
-        if (data.AgeingTime == TimeSpan.Zero)
-            return Bridge("the bridge keeps no addresses (ageing_time 0)");
-        return new PathDecision(network.Datapath == Datapath.Redirect ? PortPath.Redirect : PortPath.Afxdp, "as set");
+        return WhyNot(data) is { } why ? Bridge(why) : new PathDecision(network.Datapath == Datapath.Redirect ? PortPath.Redirect : PortPath.Afxdp, "as set");
     }
 
     /// <summary>The path of one port of a Network whose own decision is <paramref name="network"/>.</summary>
@@ -122,6 +118,13 @@ public static partial class PathRule
 
     /// <summary>A device on a real bus, as opposed to one whose frames come from a guest or another namespace.</summary>
     public static bool IsHardware(LinkInfo port) => port.Kind is null && port.ParentBusName is not (null or NetbackBus);
+
+    private static string? WhyNot(BridgeData bridge)
+    {
+        if (bridge.VlanFiltering)
+            return "the bridge filters VLANs (vlan_filtering 1)";
+        return bridge.AgeingTime == TimeSpan.Zero ? "the bridge keeps no addresses (ageing_time 0)" : null;
+    }
 
     private static string? WhyNot(BridgePortData port)
     {

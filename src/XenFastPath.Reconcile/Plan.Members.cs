@@ -60,7 +60,7 @@ public sealed partial record Plan
             Network network = desired.NetworkOf(uuid);
             LinkInfo? bridge = observed.BridgeOf(network);
             return bridge is not null && device.MasterIndex == bridge.Index
-                && PathRule.Decide(PathRule.Decide(network, bridge), device, isPif: true, observed).Path == PortPath.Afxdp;
+                && PathRule.Decide(PathRule.Decide(network, bridge, observed), device, isPif: true, observed).Path == PortPath.Afxdp;
         }
 
         /// <summary>Must the driver be told to leave tags in the frames? A bond's frames are its members'.</summary>

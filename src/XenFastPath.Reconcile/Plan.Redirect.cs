@@ -15,7 +15,7 @@ public sealed partial record Plan
         private HashSet<int> XdpPortsOf(Network network)
         {
             LinkInfo? bridge = observed.BridgeOf(network);
-            PathDecision path = PathRule.Decide(network, bridge);
+            PathDecision path = PathRule.Decide(network, bridge, observed);
             if (path.Path != PortPath.Redirect)
                 return [];
             List<(LinkInfo? Device, bool IsPif)> ports = [.. desired.VifsOf(network).Select(v => (observed.DeviceOf(v), false))];

@@ -249,7 +249,7 @@ public sealed partial record Plan
         {
             Network network = desired.NetworkOf(v.Network);
             return observed.DeviceOf(v, desired) is { } device
-                && PathRule.Decide(PathRule.Decide(network, observed.BridgeOf(network)), device, isPif: true, observed).Path == PortPath.Afxdp;
+                && PathRule.Decide(PathRule.Decide(network, observed.BridgeOf(network), observed), device, isPif: true, observed).Path == PortPath.Afxdp;
         });
 
         /// <summary>The largest MTU that a PIF's own Network and its VLANs want; at least <paramref name="atLeast"/>.</summary>

@@ -133,7 +133,7 @@ public sealed partial record Plan(IReadOnlyList<PlanAction> Actions, IReadOnlyLi
                 _problems.Add(new RefusalException(network.Bridge, $"exists and is no bridge but a {named!.Kind ?? "network card"}"));
             else if (bridge is null)
                 _actions.Add(new CreateBridge(network, AddressFor(network, pif, pifDevice)));
-            PathDecision path = PathRule.Decide(network, bridge);
+            PathDecision path = PathRule.Decide(network, bridge, observed);
             // The uplink and the guests first: a bridge's MTU follows its ports'.
             List<(LinkInfo Device, bool IsPif)> ports = [];
             if (pif is not null && Found(pifDevice, pif.Device))

@@ -7,18 +7,45 @@ namespace XenFastPath.KernelTests;
 public sealed class PathTests
 {
     [Fact]
-    public void Auto_means_bridge_and_says_so()
+    [Trait("rung", "minimum")]
+    public void Auto_means_redirect_says_so_and_gives_way_to_filters()
     {
         using Lab.Lab lab = new(guests: 2);
         lab.CreateNetwork("lan", "auto");
-        lab.PlugAll("lan", "bridge");
+        lab.PlugAll("lan", "redirect");
         NetworkInfo network = lab.Network("lan");
-        Assert.Equal("bridge", network.Path);
-        Assert.Contains("until measurements say otherwise", network.PathReason);
+        Assert.Equal(XenFastPath.Reconcile.PathRule.AutoRedirects, network.PathReason);
+        // Guests that run no XDP keep their TSO: no program in the driver.
         Assert.All(network.Vifs, v => Assert.Null(v.Path!.Xdp));
+        Assert.All(network.Vifs, v => Assert.StartsWith("tc: ", v.Path!.Reason));
         Assert.DoesNotContain("xdp", lab.Dom0.Run("ip", "-details", "link", "show", "vif1.0"));
-        // The policy hook alone is there, and nothing else of ours.
-        Assert.Equal(0, lab.Network("lan").Vifs.Sum(v => v.Path!.Queues));
+        Assert.Equal(0, network.Vifs.Sum(v => v.Path!.Queues));
+        Guest a = lab.Guests[0], b = lab.Guests[1];
+        a.AddAddress();
+        b.AddAddress();
+        a.Netns.Run("ping", "-c", "2", "-i", "0.2", b.Ip);
+        lab.Sync();
+        Assert.True(FastShare(lab, a, b) > 0.98 / Lab.Lab.Scale);
+
+        lab.Dom0.Run("nft", "add table bridge guard; add chain bridge guard passing { type filter hook forward priority 0; }; "
+            + "add rule bridge guard passing counter");
+        lab.WaitForPath("lan", "bridge");
+        Assert.Contains("nft chain bridge guard passing", lab.Network("lan").PathReason);
+        Assert.Equal(0, FastShare(lab, a, b));
+        Assert.DoesNotContain("packets 0 ", lab.Dom0.Run("nft", "list", "table", "bridge", "guard"));
+
+        lab.Dom0.Run("nft", "delete", "table", "bridge", "guard");
+        lab.WaitForPath("lan", "redirect");
+        lab.Sync();
+        Assert.True(FastShare(lab, a, b) > 0.98 / Lab.Lab.Scale);
+    }
+
+    /// <summary>The share of pings from one guest to another that took the fast path.</summary>
+    private static double FastShare(Lab.Lab lab, Guest a, Guest b)
+    {
+        long before = lab.VifOf(a).Counters!.FastRxFrames;
+        int sent = Lab.Lab.Ping(a, b, 500, intervalMs: 2);
+        return (double)(lab.VifOf(a).Counters!.FastRxFrames - before) / sent;
     }
 
     [Fact]
@@ -77,7 +104,7 @@ public sealed class PathTests
         foreach (string datapath in new[] { "afxdp", "redirect", "bridge", "redirect", "afxdp", "auto" })
         {
             lab.Call(ApiMethods.NetworkSet, new("lan", Datapath: datapath));
-            lab.WaitForPath("lan", datapath == "auto" ? "bridge" : datapath);
+            lab.WaitForPath("lan", datapath == "auto" ? "redirect" : datapath);
             Tmds.Linux.LibC.usleep(300_000);
         }
 
@@ -216,6 +243,7 @@ public sealed class PathTests
         Assert.Contains("qdisc tbf on vif2.0", all);
         Assert.Contains("tc u32 filter on vif2.0 egress", all);
         Assert.Equal("afxdp", lab.Network("lan").Path);     // asked for, so it stays; people are told
+        Assert.Equal("bridge", lab.Network("quiet").Path);
         Assert.Contains("guard", lab.Network("quiet").PathReason);
     }
 

@@ -44,7 +44,7 @@ internal static partial class Views
 
     public static PortPathInfo PathOf(Network network, LinkInfo device, bool isPif, Observed observed, FastPathManager fastPath)
     {
-        PathDecision decision = PathRule.Decide(PathRule.Decide(network, observed.BridgeOf(network)), device, isPif, observed);
+        PathDecision decision = PathRule.Decide(PathRule.Decide(network, observed.BridgeOf(network), observed), device, isPif, observed);
         decision = PathRule.InForce(decision, network, fastPath);
         FastPathPort? port = fastPath.PortOf(device.Index);
         if (decision.Path == PortPath.Afxdp && port is not { IsServed: true })
@@ -70,14 +70,11 @@ internal static partial class Views
     public static NetworkInfo Of(Network network, HostState state, Observed observed, FastPathManager fastPath)
     {
         LinkInfo? bridge = observed.BridgeOf(network);
-        PathDecision decision = PathRule.InForce(PathRule.Decide(network, bridge), network, fastPath);
+        PathDecision decision = PathRule.InForce(PathRule.Decide(network, bridge, observed), network, fastPath);
         IReadOnlyList<string> bypassed = observed.Bypassed.GetValueOrDefault(network.Bridge) ?? [];
-        string reason = decision.Reason;
-        if (network.Datapath == Datapath.Auto && bypassed.Count > 0)
-            reason += "; filters are in use: " + string.Join(", ", bypassed);
         Pif? pif = state.PifOf(network);
         return new NetworkInfo(network.Uuid, network.Label, network.Bridge, bridge?.Index, network.Mtu,
-            Rules.Word(network.Datapath), decision.Path.Word(), reason,
+            Rules.Word(network.Datapath), decision.Path.Word(), decision.Reason,
             bridge is null ? "missing" : bridge.IsUp ? "up" : "down",
             bridge is not null && bridge.Alias != Plan.MarkOf(network.Uuid),
             decision.Path == PortPath.Bridge ? [] : bypassed,

@@ -29,7 +29,11 @@ public sealed class PathRuleTests
         { Datapath.Redirect, 1500, With(b => b with { VlanFiltering = true }), "bridge: the bridge filters VLANs (vlan_filtering 1)" },
         { Datapath.Redirect, 1500, With(b => b with { AgeingTime = TimeSpan.Zero }), "bridge: the bridge keeps no addresses (ageing_time 0)" },
         { Datapath.Bridge, 1500, s_bridge, "bridge: as set" },
-        { Datapath.Auto, 1500, s_bridge, "bridge: auto means bridge until measurements say otherwise" },
+        { Datapath.Auto, 1500, s_bridge, "redirect: " + PathRule.AutoRedirects },
+        { Datapath.Auto, 9000, s_bridge, "redirect: " + PathRule.AutoRedirects },
+        { Datapath.Auto, 1500, null, "bridge: the bridge does not exist yet" },
+        { Datapath.Auto, 1500, With(b => b with { VlanFiltering = true }), "bridge: auto: the bridge filters VLANs (vlan_filtering 1)" },
+        { Datapath.Auto, 1500, With(b => b with { AgeingTime = TimeSpan.Zero }), "bridge: auto: the bridge keeps no addresses (ageing_time 0)" },
     };
 
     public static TheoryData<LinkInfo, PortFacts?, bool, string> Ports => new()
@@ -102,7 +106,15 @@ public sealed class PathRuleTests
     [Theory]
     [MemberData(nameof(Networks))]
     public void Of_a_network(Datapath datapath, int mtu, LinkInfo? bridge, string expected) =>
-        Assert.Equal(expected, TextOf(PathRule.Decide(Make.Network(1, "lan", mtu: mtu, datapath: datapath), bridge)));
+        Assert.Equal(expected, TextOf(PathRule.Decide(Make.Network(1, "lan", mtu: mtu, datapath: datapath), bridge, Filtered())));
+
+    [Theory]
+    [InlineData(Datapath.Auto, "bridge: auto: filters are in use, which other paths bypass: nft chain bridge t c, qdisc tbf on vif1.0")]
+    [InlineData(Datapath.Redirect, "redirect: as set")]     // somebody has said so, and is told
+    [InlineData(Datapath.Afxdp, "afxdp: as set")]
+    [InlineData(Datapath.Bridge, "bridge: as set")]
+    public void Of_a_network_with_filters(Datapath datapath, string expected) => Assert.Equal(expected,
+        TextOf(PathRule.Decide(Make.Network(1, "lan", datapath: datapath), s_bridge, Filtered("nft chain bridge t c", "qdisc tbf on vif1.0"))));
 
     [Theory]
     [MemberData(nameof(Ports))]
@@ -155,7 +167,7 @@ public sealed class PathRuleTests
     {
         Observed observed = host.Look();
         Network lan = host.State.NetworkOf("lan");
-        return TextOf(PathRule.Decide(PathRule.Decide(lan, observed.BridgeOf(lan)), observed.Link("vif1.0")!, false, observed));
+        return TextOf(PathRule.Decide(PathRule.Decide(lan, observed.BridgeOf(lan), observed), observed.Link("vif1.0")!, false, observed));
     }
 
     private static LinkInfo With(Func<BridgeData, BridgeData> edit) => s_bridge with { Bridge = edit(s_bridge.Bridge!) };
@@ -163,6 +175,9 @@ public sealed class PathRuleTests
     private static LinkInfo On(Func<BridgePortData, BridgePortData> edit) => s_veth with { BridgePort = edit(s_veth.BridgePort!) };
 
     private static PortFacts Xdp(XdpFeatures features) => s_facts with { Xdp = s_native with { Features = features } };
+
+    private static Observed Filtered(params string[] filters) => new([s_bridge], "", 0, new Dictionary<int, PortFacts>(),
+        filters.Length == 0 ? new Dictionary<string, IReadOnlyList<string>>() : new() { ["lan"] = filters }, new ModelFastPath(new KernelModel()));
 
     private static Observed Look(LinkInfo port, PortFacts? facts, IFastPath fastPath) => new(
         [s_bridge, port], "", 0, facts is null ? new Dictionary<int, PortFacts>() : new() { [port.Index] = facts },
