@@ -17,12 +17,15 @@ internal sealed unsafe partial class FastPathManager
 
     public IDisposable Begin() => _batch = new Batch(this);
 
-    /// <summary>Tells the mirror of ports: at once where frames take the fast path by one of them, or did until now.</summary>
+    /// <summary>
+    /// Tells the mirror of ports: at once where frames took the fast path by one of them until now. Those of a port that is new to it take
+    /// the kernel's way until the mirror knows it, so that can wait.
+    /// </summary>
     private void TellMirror(IReadOnlyList<MirrorPort> ports)
     {
         foreach (MirrorPort port in ports)
             _untold[port.Ifindex] = port;
-        if (_batch is null || ports.Any(p => p.IsFast || _toldFast.Contains(p.Ifindex)))
+        if (_batch is null || ports.Any(p => _toldFast.Contains(p.Ifindex)))
             TellMirror();
     }
 

@@ -1,4 +1,5 @@
 // tcx programs that are not ours: frames on the fast path do not meet them.
+using System.Collections.Concurrent;
 using System.Runtime.InteropServices;
 using System.Text;
 using XenFastPath.Interop;
@@ -10,7 +11,10 @@ namespace XenFastPath.Daemon.FastPath;
 /// <summary>Asks the kernel which programs hang on a device's tcx hooks (BPF_PROG_QUERY).</summary>
 internal static unsafe class ForeignPrograms
 {
-    private const int ProgramsMax = 64;
+    private const int ProgramsMax = 64, NamesMax = 4096;
+
+    /// <summary>Names of programs by id, which stay what they are: most ports of a host have the same few.</summary>
+    private static readonly ConcurrentDictionary<uint, string> s_names = new();
 
     /// <summary>In words, such as "tcx program tracer (id 17)". Empty on kernels without tcx.</summary>
     public static IReadOnlyList<string> On(int ifindex)
@@ -33,6 +37,17 @@ internal static unsafe class ForeignPrograms
     }
 
     private static string? NameOf(uint id)
+    {
+        if (s_names.TryGetValue(id, out string? known))
+            return known;
+        if (ReadName(id) is not { } name)
+            return null;
+        if (s_names.Count >= NamesMax)
+            s_names.Clear();
+        return s_names[id] = name;
+    }
+
+    private static string? ReadName(uint id)
     {
         int fd = LibBpf.bpf_prog_get_fd_by_id(id);
         if (fd < 0)
