@@ -14,8 +14,8 @@ internal sealed class FactFinder(GenericNetlink generic)
 
     public PortFacts FactsOf(LinkInfo device)
     {
-        _netdevs ??= (generic.GetNetdevs() ?? []).ToDictionary(d => d.Ifindex);
-        _channels ??= generic.GetAllChannels();
+        _netdevs ??= ByIfindex(generic.GetNetdevs() ?? [], d => d.Ifindex);
+        _channels ??= ByIfindex(generic.GetAllChannels(), c => c.Ifindex);
         bool strips = false, fixedOn = false;
         if (PathRule.IsHardware(device) && generic.GetFeatures(device.Index) is { } features)
         {
@@ -26,5 +26,14 @@ internal sealed class FactFinder(GenericNetlink generic)
 
         int queues = _channels.TryGetValue(device.Index, out EthtoolChannels? channels) ? channels.Combined + channels.Rx : 0;
         return new PortFacts(_netdevs.GetValueOrDefault(device.Index), queues > 0 ? queues : 1, fixedOn, strips && !fixedOn);
+    }
+
+    /// <summary>Of a device that a dump names twice, as it may while devices come and go, the later word counts.</summary>
+    private static Dictionary<int, T> ByIfindex<T>(List<T> all, Func<T, int> ifindex)
+    {
+        Dictionary<int, T> found = new(all.Count);
+        foreach (T one in all)
+            found[ifindex(one)] = one;
+        return found;
     }
 }

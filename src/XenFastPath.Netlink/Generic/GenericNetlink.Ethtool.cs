@@ -18,10 +18,9 @@ public sealed partial class GenericNetlink
         EthtoolRequest(stackalloc byte[RequestBytes], ETHTOOL_MSG_CHANNELS_GET, index), EthtoolChannels.TryDecode,
         "get channels of", index);
 
-    /// <summary>The queues of all devices that say how many they have, by ifindex.</summary>
-    public Dictionary<int, EthtoolChannels> GetAllChannels() => _socket.Dump<EthtoolChannels>(
-        EthtoolRequest(stackalloc byte[RequestBytes], ETHTOOL_MSG_CHANNELS_GET).Written, EthtoolChannels.TryDecode, "dump channels")
-        .ToDictionary(c => c.Ifindex);
+    /// <summary>The queues of all devices that say how many they have.</summary>
+    public List<EthtoolChannels> GetAllChannels() => _socket.Dump<EthtoolChannels>(
+        EthtoolRequest(stackalloc byte[RequestBytes], ETHTOOL_MSG_CHANNELS_GET).Written, EthtoolChannels.TryDecode, "dump channels");
 
     /// <summary>Changes the number of queues; null leaves one as it is.</summary>
     public void SetChannels(int index, int? combined = null, int? rx = null, int? tx = null)
