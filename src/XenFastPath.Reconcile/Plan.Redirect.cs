@@ -16,7 +16,7 @@ public sealed partial record Plan
         {
             LinkInfo? bridge = observed.BridgeOf(network);
             PathDecision path = PathRule.Decide(network, bridge, observed);
-            if (path.Path != PortPath.Redirect)
+            if (path.Path != PortPath.Redirect || !PathRule.MayUseXdp(network))
                 return [];
             List<(LinkInfo? Device, bool IsPif)> ports = [.. desired.VifsOf(network).Select(v => (observed.DeviceOf(v), false))];
             if (desired.PifOf(network) is { IsPlugged: true } pif)

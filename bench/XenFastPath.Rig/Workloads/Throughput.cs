@@ -79,6 +79,8 @@ internal static class Throughput
         using Traffic traffic = new(generators.All);
         traffic.During(WarmUpSeconds + (cell.Addresses > 1000 ? WarmUpSeconds : 0));
         Measurement m = setup.Measure(generators.All, traffic, setup.Effort.Seconds);
+        if (m.Received == 0)
+            throw new RigException($"{cell.Name}: no frame arrived");
         setup.Record(cell.Name, Rate, m.Received);
         setup.Record(cell.Name, Offered, m.Offered);
         setup.Record(cell.Name, PerCpu, m.PerCpuSecond);
@@ -88,8 +90,6 @@ internal static class Throughput
             setup.Record(cell.Name, $"cpu{i}_busy", m.Cores[i].Busy);
         Console.WriteLine($"    {cell.Name,-34} {setup.Arm.Name,-9} {m.Received / 1e6,7:F3} Mpps of {m.Offered / 1e6:F3}, CPUs "
             + $"{string.Join(' ', m.Cores.Select(c => $"{c.Busy:P0}"))}, stolen {m.Stolen:P0}");
-        if (m.Received == 0)
-            throw new RigException($"{cell.Name}: no frame arrived");
     }
 }
 

@@ -50,20 +50,20 @@ internal static partial class Views
         if (decision.Path == PortPath.Afxdp && port is not { IsServed: true })
             decision = new PathDecision(PortPath.Bridge, "no forwarder serves the port (yet)");
         if (decision.Path == PortPath.Redirect)
-            return RedirectOf(device, isPif, decision, observed, fastPath);
+            return RedirectOf(network, device, isPif, decision, observed, fastPath);
         bool isServed = port is { IsServed: true };
         return new PortPathInfo(decision.Path.Word(), decision.Reason, isServed ? (port!.IsNativeXdp ? "native" : "generic") : null,
             isServed ? (port!.IsZeroCopy ? "zero-copy" : "copy") : null, port?.Queues ?? 0);
     }
 
     /// <summary>Redirect in words: the port's hook at tc ingress always, and its driver where that and another one carry XDP frames.</summary>
-    private static PortPathInfo RedirectOf(LinkInfo device, bool isPif, PathDecision decision, Observed observed, FastPathManager fastPath)
+    private static PortPathInfo RedirectOf(Network network, LinkInfo device, bool isPif, PathDecision decision, Observed observed, FastPathManager fastPath)
     {
         if (fastPath.PortOf(device.Index) is not { Settings.Redirects: true } port)
             return new PortPathInfo(PortPath.Bridge.Word(), "the port is not taken in yet", null, null, 0);
         string reason = decision.Reason;
         if (!port.Settings.TakesXdpFrames && PathRule.WhyNoXdp(device, isPif, observed) is null)
-            reason = "tc: no other port of the Network carries XDP frames";
+            reason = PathRule.MayUseXdp(network) ? "tc: no other port of the Network carries XDP frames" : "tc: " + PathRule.AutoWithoutXdp;
         return new PortPathInfo(decision.Path.Word(), reason, port.Settings.TakesXdpFrames ? "native" : null, null, 0);
     }
 

@@ -38,6 +38,19 @@ public sealed class RedirectPlanTests
     }
 
     [Fact]
+    public void Auto_stays_at_tc_where_redirect_would_use_xdp()
+    {
+        Network lan = Plug(Datapath.Auto, "vif1.0", "vif2.0");
+        TakeXdp("vif1.0");
+        TakeXdp("vif2.0");
+        Assert.DoesNotContain("XDP", _host.Converge());
+        Assert.Equal((PortPath.Redirect, true, false, false), Of("vif1.0"));
+        _host.State = _host.State.Change(lan with { Datapath = Datapath.Redirect });
+        _host.Converge();
+        Assert.Equal((PortPath.Redirect, true, true, true), Of("vif1.0"));
+    }
+
+    [Fact]
     public void A_card_takes_xdp_frames_once_it_has_the_program_which_comes_when_tags_stay_in_its_frames()
     {
         LinkInfo eth0 = _host.AddNic("eth0", 1);
