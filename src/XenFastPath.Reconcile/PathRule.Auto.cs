@@ -1,5 +1,5 @@
 // The part of the rule that is about auto: a table, read from top to bottom, each line with the measurement behind it. The figures are
-// ratios to the kernel bridge in the same run of the bench rig; bench/results has them with their spread.
+// ratios to the kernel bridge in the same run of the bench rig, medians over repetitions; bench/results has them but where it is said.
 using XenFastPath.Model;
 using XenFastPath.Netlink;
 
@@ -14,8 +14,8 @@ public static partial class PathRule
     public const string AutoWithoutXdp = "auto leaves XDP off, which delays frames under load";
 
     /// <summary>
-    /// In XDP small frames are 2.7 times as fast, but a ping's p99 beside half of the bridge's load is 4.5 times the bridge's (at tc: 1.1, the
-    /// noise): who wants that says redirect.
+    /// In XDP small frames are 2.7 times as fast, but a ping's p99 beside half of the bridge's load is 4.5 times the bridge's. At tc it
+    /// was 1.0, 1.06 and 1.4 times in three repetitions beside receivers without XDP (not in bench/results). Who wants XDP says redirect.
     /// </summary>
     public static bool MayUseXdp(Network network) => network.Datapath != Datapath.Auto;
 
@@ -28,7 +28,7 @@ public static partial class PathRule
             return Bridge("auto: filters are in use, which other paths bypass: " + string.Join(", ", filters));
 
         // At tc, small frames of skbs: 1.17 with one address, 1.21 with 10 000. Bulk TCP with super-frames: 1.00 to 1.21, mostly noise.
-        // afxdp is not chosen: in copy mode small frames are 0.7 to 0.8 and TCP 0.05 to 0.17, and no card with zero-copy was measured.
+        // afxdp is not chosen: in copy mode small frames are 0.45 to 1.1 and TCP was 0.05 to 0.17, and no card with zero-copy was measured.
         return new PathDecision(PortPath.Redirect, AutoRedirects);
     }
 }

@@ -6,14 +6,14 @@
 # Kernels: 6.1 (Debian 12, the minimum), newest (the newest in Debian). Build before, as tests/vm/README.md has it: the guest sees the
 # host's files as they are, and writes to memory; only /share is written through to the host, and is thrown away afterwards.
 #   XFP_VM_CACHE    folder for QEMU and kernels (/var/cache/xenfastpath-vm)
-#   XFP_VM_SECONDS  time after which the VM is ended (2100)
+#   XFP_VM_SECONDS  time after which the VM is ended (1500)
 #   XFP_VM_CPUS     virtual CPUs (2)
 # Exit status: that of what ran inside; 70 if the VM died, hung or told nothing.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repo=$(cd "$here/../.." && pwd)
 cache=${XFP_VM_CACHE:-/var/cache/xenfastpath-vm}
-seconds=${XFP_VM_SECONDS:-2100}
+seconds=${XFP_VM_SECONDS:-1500}
 tests=artifacts/build/bin/XenFastPath.KernelTests/release/XenFastPath.KernelTests
 
 [ $# -gt 0 ] || { sed -n '2,/^set /{/^#/s/^# \?//p}' "${BASH_SOURCE[0]}" >&2; exit 2; }

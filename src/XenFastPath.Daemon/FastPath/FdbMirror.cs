@@ -256,8 +256,8 @@ internal sealed unsafe class FdbMirror : IMirrorTables, IDisposable
     }
 
     /// <summary>
-    /// For the dump of one bridge the kernel walks all devices of the namespace, as it does for the dump of everything: of many bridges
-    /// that is a thousand times as much as of all.
+    /// For the dump of one bridge the kernel walks all devices of the namespace, as it does for the dump of everything: many bridges
+    /// are one walk together, and one each otherwise.
     /// </summary>
     private IEnumerable<FdbEntry> Dump(int[] bridges)
     {
