@@ -80,40 +80,38 @@ by_name() {
 	done
 }
 
-# run_vms KERNEL ...: runs the kernel tests in one VM for each kernel, all at once; shows every test by name.
+# run_vms KERNEL ...: runs the kernel tests in a VM for each kernel, one after the other; shows every test by name. Two at once would have
+# more virtual CPUs than there are real ones: one then spins for a lock whose holder does not run, and both take twice as long.
 run_vms() {
-	local kernel started=$SECONDS status traits
+	local kernel started status traits
 	printf '\n== rung vm\n'
 	tests/vm/fetch.sh "$@" || { failed=$((failed + 1)); echo "failed: rung vm: no kernels" >>"$reports/failures"; return; }
-	set -m	# each VM is a process group of its own, to be ended as one
 	for kernel in "$@"; do
 		traits=(-trait rung=vm)
 		[ "$kernel" = newest ] || traits+=(-trait rung=minimum -trait- kernel=newest)
+		started=$SECONDS status=0
+		set -m	# a process group of its own, to be ended as one
 		{
 			tests/vm/run.sh "$kernel" -diagnostics -preEnumerateTheories -reporter verbose \
 				-result-xml "$reports/vm-$kernel" "${traits[@]}" 2>&1 </dev/null | by_name "$kernel"
 		} &
-		vms[$kernel]=$!
-	done
-	set +m
-	for kernel in "$@"; do
-		status=0
-		wait "${vms[$kernel]}" || status=$?
-		unset "vms[$kernel]"
+		vm=$!
+		set +m
+		wait "$vm" || status=$?
+		vm=
 		echo "vm $kernel: ended after $((SECONDS - started)) s with status $status"
 		tally "vm $kernel" "$reports/vm-$kernel" "$status"
 	done
 }
 
 clean_up() {
-	local group
-	for group in "${vms[@]}"; do kill -- "-$group" || true; done
+	[ -z "$vm" ] || kill -- "-$vm" || true
 	rm -rf "$reports"
 }
 
 reports=$(mktemp -d)
 : >"$reports/failures"
-declare -A vms=()
+vm=
 trap clean_up EXIT
 need_dotnet
 install_missing "${BUILD_PACKAGES[@]}"

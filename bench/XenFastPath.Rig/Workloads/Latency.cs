@@ -17,37 +17,45 @@ internal static class Latency
     private const int Port = 7777, PayloadBytes = 64, WarmUpRounds = 2000, AnswerWaitMsMax = 200;
     private const string Idle = "VIF<->PIF, idle", Loaded = "VIF<->PIF, 50 % load";
 
+    /// <summary>What receives decides which way a frame may take: XDP frames reach a veth only where its other end takes them.</summary>
     public static void Run(Bench bench)
     {
-        string[] cells = [.. new[] { Idle, Loaded }.Where(c => bench.Wants(Workload, c))];
-        if (cells.Length == 0)
+        Run(bench, SinkKind.Xdp, "");
+        Run(bench, SinkKind.Tc, ", skb");
+    }
+
+    private static void Run(Bench bench, SinkKind sinks, string suffix)
+    {
+        string idle = Idle + suffix, loaded = Loaded + suffix;
+        (bool isIdleAsked, bool isLoadedAsked) = (bench.Wants(Workload, idle), bench.Wants(Workload, loaded));
+        if (!isIdleAsked && !isLoadedAsked)
             return;
-        double load = cells.Contains(Loaded) ? BridgeRate(bench) / 2 : 0;
+        double load = isLoadedAsked ? BridgeRate(bench, sinks, loaded) / 2 : 0;
         if (load > 0)
             Console.WriteLine($"    load: {load / 1e6:F3} Mpps of 64 bytes, VIF->PIF: half of what the kernel bridge forwards");
-        bench.Each(Workload, Pair.VifPif, 1, SinkKind.Xdp, setup =>
+        bench.Each(Workload, Pair.VifPif, 1, sinks, setup =>
         {
             using Echo echo = new(setup.Site.B);
-            if (cells.Contains(Idle))
-                Measure(setup, echo, Idle);
-            if (cells.Contains(Loaded))
-                Measure(setup, echo, load);
+            if (isIdleAsked)
+                Measure(setup, echo, idle);
+            if (isLoadedAsked)
+                Measure(setup, echo, loaded, load);
         });
     }
 
     /// <summary>Frames a second that the kernel bridge forwards now, in this run.</summary>
-    private static double BridgeRate(Bench bench)
+    private static double BridgeRate(Bench bench, SinkKind sinks, string cell)
     {
-        using Setup setup = bench.SetUp(Workload, new BridgeArm(), Pair.VifPif, 1, SinkKind.Xdp);
+        using Setup setup = bench.SetUp(Workload, new BridgeArm(), Pair.VifPif, 1, sinks);
         using Generators generators = new(setup, Direction.Forth, FrameSizes.Of(64));
         using Traffic traffic = new(generators.All);
         traffic.During(0.3);
         double rate = setup.Measure(generators.All, traffic, 1).Received;
-        setup.Record(Loaded, Throughput.Offered, rate / 2);
+        setup.Record(cell, Throughput.Offered, rate / 2);
         return rate;
     }
 
-    private static void Measure(Setup setup, Echo echo, double load)
+    private static void Measure(Setup setup, Echo echo, string cell, double load)
     {
         using Generators generators = new(setup, Direction.Forth, FrameSizes.Of(64));
         generators.All[0].SetRate(load);
@@ -55,8 +63,8 @@ internal static class Latency
         traffic.During(0.3);
         long received = setup.Received();
         long start = Stopwatch.GetTimestamp();
-        Measure(setup, echo, Loaded);
-        setup.Record(Loaded, Throughput.Rate, (setup.Received() - received) / Stopwatch.GetElapsedTime(start).TotalSeconds);
+        Measure(setup, echo, cell);
+        setup.Record(cell, Throughput.Rate, (setup.Received() - received) / Stopwatch.GetElapsedTime(start).TotalSeconds);
     }
 
     private static void Measure(Setup setup, Echo echo, string cell)

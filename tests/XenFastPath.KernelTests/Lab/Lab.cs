@@ -195,6 +195,14 @@ internal sealed class Lab : IDisposable
         return sent;
     }
 
+    /// <summary>Pings as <see cref="Ping"/>, and counts the frames of the sender that took the fast path meanwhile.</summary>
+    public (int Sent, long Fast) PingFast(Guest from, Guest to, int count, int intervalMs)
+    {
+        long before = VifOf(from).Counters!.FastRxFrames;
+        int sent = Ping(from, to, count, intervalMs);
+        return (sent, VifOf(from).Counters!.FastRxFrames - before);
+    }
+
     /// <summary>Plugs all guests into one Network and waits until every port forwards on the path asked for.</summary>
     public void PlugAll(string network, string path)
     {
