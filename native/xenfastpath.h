@@ -22,7 +22,7 @@
 #define XFP_WORKERS_MAX		16
 
 /*
- * When a process counts as dead. The forwarder writes its time at least every 10 ms, control every 250 ms.
+ * When a process counts as dead. The forwarder writes its time at least every 20 ms, control every 250 ms.
  * A frame that was redirected just before the forwarder stopped waits at most FORWARDER_STALE in a ring; the
  * forwarder throws such frames away when it wakes up later than STALL, which therefore must be the smaller.
  */

@@ -28,6 +28,7 @@ internal static class Session
         (string Name, Action<Bench> Run)[] workloads = 
         [
             (Throughput.Workload, Throughput.Run), (Tcp.Workload, Tcp.Run), (Latency.Workload, Latency.Run), (ZeroLoss.Workload, ZeroLoss.Run),
+            (Learned.Workload, Learned.Run),
         ];
         foreach ((string name, Action<Bench> run) in workloads)
         {

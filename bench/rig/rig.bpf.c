@@ -28,7 +28,8 @@ struct rig_config {
 	__u32 sources;
 	__u32 stride;		/* step through the ranges; coprime to them, so that each address has its turn */
 	__u32 sizes;
-	__u32 pad;
+	__u32 base;		/* where the ranges begin */
+	__u64 limit;		/* no more frames than that; 0: no limit */
 	struct rig_size size[SIZES_MAX];
 };
 
@@ -83,6 +84,8 @@ int rig_generate(struct xdp_md *ctx)
 
 	if (!c || !s)
 		return XDP_ABORTED;
+	if (c->limit && s->sent >= c->limit)
+		return XDP_DROP;
 	if (c->interval_ns) {
 		__u64 now = bpf_ktime_get_ns();
 
@@ -119,8 +122,8 @@ int rig_generate(struct xdp_md *ctx)
 		return XDP_ABORTED;
 
 	__u32 index = s->index;
-	__u32 destination = c->destinations > 1 ? index % c->destinations : 0;
-	__u32 source = c->sources > 1 ? index % c->sources : 0;
+	__u32 destination = c->destinations > 1 ? c->base + index % c->destinations : 0;
+	__u32 source = c->sources > 1 ? c->base + index % c->sources : 0;
 
 	s->index = index + c->stride;
 	*(__u16 *)(data + 2) = bpf_htons(destination >> 16);

@@ -46,8 +46,8 @@ public static class Limits
     /// <summary>Frames that belong to no port's quota: those in the loop's hands, and the tombstone.</summary>
     public const int ReservedFrames = BatchFrames + 1;
 
-    /// <summary>Longest sleep of an idle loop; bounds the age of its heartbeat.</summary>
-    public const int IdleWaitMsMax = 10;
+    /// <summary>Longest sleep of an idle loop; bounds the age of its heartbeat. Each waking costs some 75 us with ten ports.</summary>
+    public const int IdleWaitMsMax = 20;
 
     /// <summary>Longest sleep while an output has frames that the kernel did not take yet.</summary>
     public const int BackloggedWaitMsMax = 1;

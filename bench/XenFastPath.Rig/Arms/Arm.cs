@@ -15,6 +15,9 @@ internal abstract class Arm
     /// <summary>Does a frame arrive whole whose checksum its sender has left to the device? If not, the stations send whole ones.</summary>
     public virtual bool FinishesChecksums => false;
 
+    /// <summary>Is it a switch that learns addresses? If not, nothing is measured of how.</summary>
+    public virtual bool Learns => true;
+
     /// <summary>Null if it can run here; otherwise what is missing and how to get it.</summary>
     public abstract string? WhyNot();
 

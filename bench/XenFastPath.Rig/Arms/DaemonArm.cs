@@ -46,7 +46,7 @@ internal sealed class DaemonArm(string bin, string datapath) : Arm
             site.InDom0(bin + "/xenfastpathd", "--run-dir", run, "--state-dir", site.Folder + "/state", "--bpffs", bpffs)));
         daemon.Until(() => Tool.TryRun(bin + "/xfp", "--socket", socket, "show", "--no-rates").Status == 0, "xenfastpathd answers");
         Xfp(socket, ["network", "create", BridgeArm.Device, "--bridge", BridgeArm.Device, "--datapath", datapath,
-            .. site.Pair == Pair.VifPif ? (string[])["--pif", site.B.Near] : []]);
+            .. site.Pair == Pair.VifVif ? [] : (string[])["--pif", site.B.Near]]);
         foreach (Station vif in site.Stations.Where(s => s.Near.StartsWith("vif", StringComparison.Ordinal)))
             Xfp(socket, "vif", "plug", vif.Near, "--network", BridgeArm.Device);
         string path = "";

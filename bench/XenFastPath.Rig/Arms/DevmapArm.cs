@@ -8,6 +8,8 @@ internal sealed class DevmapArm : Arm
 {
     public override string Name => "devmap";
 
+    public override bool Learns => false;
+
     public override string Describe() => "an XDP program on each port that redirects everything to the other one by a devmap, without a lookup; no switch";
 
     public override string? WhyNot() => null;

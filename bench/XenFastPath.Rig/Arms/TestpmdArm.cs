@@ -9,6 +9,8 @@ internal sealed class TestpmdArm : Arm
 
     public override string Name => "testpmd";
 
+    public override bool Learns => false;
+
     public override string Describe() => $"DPDK {Packages.Version("dpdk-dev")} testpmd, forward mode io, two `net_af_xdp` vdevs; no switch, polls one core";
 
     public override string? WhyNot() => !Tool.Exists(Program) ? $"{Program} is missing: apt-get install dpdk-dev librte-net-af-xdp23"

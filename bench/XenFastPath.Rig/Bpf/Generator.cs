@@ -13,7 +13,9 @@ namespace XenFastPath.Rig.Bpf;
 /// <param name="Sizes">How long the frames are.</param>
 /// <param name="Sources">How many addresses the sender has.</param>
 /// <param name="Destinations">How many the receiver has.</param>
-internal sealed record Flow(Station From, Station To, FrameSizes Sizes, int Sources = 1, int Destinations = 1);
+/// <param name="Base">At which address a range of more than one begins.</param>
+/// <param name="Limit">Sends no more frames than that; 0: no limit.</param>
+internal sealed record Flow(Station From, Station To, FrameSizes Sizes, int Sources = 1, int Destinations = 1, int Base = 0, int Limit = 0);
 
 /// <summary>One stream, sent by a thread of the caller that lives in the sender's namespace.</summary>
 internal sealed unsafe class Generator : IDisposable
@@ -39,6 +41,8 @@ internal sealed unsafe class Generator : IDisposable
             Destinations = (uint)flow.Destinations,
             Stride = Stride,
             Sizes = (uint)flow.Sizes.Bytes.Length,
+            Base = (uint)flow.Base,
+            Limit = (ulong)flow.Limit,
         };
         for (int i = 0; i < flow.Sizes.Bytes.Length; i++)
         {

@@ -20,8 +20,8 @@ internal unsafe struct RigConfig
     public const int SizesMax = 12;
 
     public ulong IntervalNs, BurstNs;
-    public uint OutIfindex, Destinations, Sources, Stride, Sizes;
-    private readonly uint _pad;
+    public uint OutIfindex, Destinations, Sources, Stride, Sizes, Base;
+    public ulong Limit;
     public fixed ulong Size[SizesMax];
 }
 

@@ -43,6 +43,9 @@ internal sealed class Sink : IDisposable
     /// <summary>Test frames to addresses of this station.</summary>
     public long Received => _bpf.Sum("counts", 0);
 
+    /// <summary>Test frames to addresses of others.</summary>
+    public long Flooded => _bpf.Sum("counts", 1);
+
     public void Dispose()
     {
         if (_link < 0)

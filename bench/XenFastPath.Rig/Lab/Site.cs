@@ -2,6 +2,8 @@
 //
 //     [a eth0]--vif1.0--[ dom0: the arm ]--vif2.0--[b eth0]      vif-vif
 //     [a eth0]--vif1.0--[ dom0: the arm ]--eth0----[w wan]       vif-pif
+//                                |
+//                             vif3.0----[c eth0]                 and one who looks on
 using XenFastPath.Netlink;
 
 namespace XenFastPath.Rig.Lab;
@@ -11,6 +13,9 @@ internal enum Pair
 {
     VifVif,
     VifPif,
+
+    /// <summary>As VifPif, and a third station that should receive nothing.</summary>
+    VifPifWatched,
 }
 
 /// <summary>A station: a guest, or the world behind the network card.</summary>
@@ -54,6 +59,7 @@ internal sealed class Site : IDisposable
             Dom0 = Add("dom0");
             A = AddStation("a", "eth0", "vif1.0", 1);
             B = pair == Pair.VifVif ? AddStation("b", "eth0", "vif2.0", 2) : AddStation("w", "wan", "eth0", 2);
+            Stations = pair == Pair.VifPifWatched ? [A, B, AddStation("c", "eth0", "vif3.0", 3)] : [A, B];
         }
         catch
         {
@@ -75,7 +81,8 @@ internal sealed class Site : IDisposable
 
     public Station B { get; }
 
-    public Station[] Stations => [A, B];
+    /// <summary>A and B, and the one who looks on.</summary>
+    public Station[] Stations { get; }
 
     /// <summary>Runs a program in dom0, on the CPUs that are an arm's.</summary>
     public string[] InDom0(params string[] command) => ["nsenter", "--net=" + Dom0.Path, "taskset", "-c", Cpu.ArmList, .. command];

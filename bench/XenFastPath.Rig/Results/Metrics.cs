@@ -27,6 +27,8 @@ internal sealed record TableSpec(string Title, string Workload, string Metric, s
         new("Latency, p99", Latency.Workload, Latency.P99, "µs", 1, 1, IsLessBetter: true),
         new("Latency, p99.9", Latency.Workload, Latency.P999, "µs", 1, 1, IsLessBetter: true),
         new("Highest rate without loss (RFC 2544)", ZeroLoss.Workload, Throughput.Rate, "Mpps", 1e6, 3),
+        new("Addresses learned (RFC 2889)", Learned.Workload, Learned.Addresses, "addresses", 1, 0),
+        new("Highest rate at which all are learned (RFC 2889)", Learned.Workload, Learned.Rate, "thousand/s", 1e3, 1),
     ];
 
     public string Format(double value) => (value / Scale).ToString("F" + Digits, CultureInfo.InvariantCulture);

@@ -40,11 +40,14 @@ internal sealed class Bench(string tag, IReadOnlyList<Arm> arms, Effort effort, 
     /// <param name="measure">Measures what it likes on a running arm.</param>
     public void Each(string workload, Pair pair, int addresses, SinkKind sinks, Action<Setup> measure)
     {
+        List<Arm> able = [.. arms.Where(a => a.Learns || pair != Pair.VifPifWatched)];
+        foreach (Arm arm in arms.Except(able))
+            samples.LeaveOut(workload, arm.Name, "is no switch that learns addresses");
         for (int repetition = 0; repetition < effort.Repetitions; repetition++)
         {
-            for (int i = 0; i < arms.Count; i++)
+            for (int i = 0; i < able.Count; i++)
             {
-                Arm arm = arms[(i + repetition) % arms.Count];
+                Arm arm = able[(i + repetition) % able.Count];
                 if (_refused.TryGetValue((arm.Name, 1), out string? reason) || _refused.TryGetValue((arm.Name, addresses), out reason))
                 {
                     samples.LeaveOut(workload, arm.Name, reason);
@@ -104,7 +107,7 @@ internal sealed class Setup : IDisposable
     /// <summary>Of station B; station A has one.</summary>
     public int Addresses { get; }
 
-    /// <summary>Of A and B, if there are any.</summary>
+    /// <summary>Of all stations, if there are any: A, B, and the one who looks on.</summary>
     public Sink[] Sinks { get; private set; } = [];
 
     public Effort Effort => _bench.Effort;
