@@ -36,7 +36,7 @@ enum checksum_need {
 
 /*
  * The checks of one L4 header: protocol `proto`, starting at `l4`, `length` bytes by the IP header; `pseudo` is the sum
- * over both addresses. The forwarder (Checksum.cs) recognises and finishes by that same length, and only what lies in the
+ * over both addresses. The forwarder (Checksum.cs) recognises by that same length, and only what lies in the
  * frame as a whole: what it would leave alone must not be called sure here.
  */
 static __always_inline int l4_has(enum checksum_need need, void *l4, void *end, u8 proto, u64 pseudo, s64 length)

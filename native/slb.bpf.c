@@ -10,8 +10,9 @@
  * Link-local frames (01:80:c2:00:00:0x) pass both: where Open vSwitch keeps them from being forwarded unless it is told to,
  * the bridge does so by its group_fwd_mask, and who listens to them on a member must hear them.
  *
- * All of it works while control is dead, but for the choice of the member, which needs somebody who watches carriers:
- * then the kernel's own, by source MAC and VLAN too, is used until control is back.
+ * All of it works while control is dead, but for the choice of members, which needs somebody who watches carriers: of the one
+ * to send by the kernel's own, by source MAC and VLAN too, is used until control is back; the one that receives multicast and
+ * broadcast stays the same, so there is none of these if that one loses its carrier meanwhile.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>

@@ -44,7 +44,7 @@ struct xfp_slb_bond {
 	unsigned long long confirmed_ns; /* CLOCK_MONOTONIC at which control last stood by the table */
 	unsigned long long reserved;
 	unsigned int member[XFP_SLB_BUCKETS]; /* ifindex of the member, by bucket; 0: the kernel chooses */
-	unsigned long long fast_bytes[XFP_SLB_BUCKETS]; /* sent by the forwarder, which alone writes it; the program counts in xfp_slb_load */
+	unsigned long long fast_bytes[XFP_SLB_BUCKETS]; /* routed by the forwarder, which alone writes it; the program counts in xfp_slb_load */
 };
 
 /* Key of the sources: index of the bond << 60 | address. */

@@ -47,7 +47,7 @@
 #define XFP_PORT_UNFINISHED	0x0008	/* its frames may carry unfinished checksums (vif, veth, tap) */
 #define XFP_PORT_NO_TAGS	0x0010	/* policy: frames with a VLAN tag are dropped (every VIF); with XFP_PORT_TRUNK, but those in xfp_vlans */
 #define XFP_PORT_WATCH		0x0020	/* not on the fast path itself, but others of its Network are: note moved sources */
-#define XFP_PORT_TRUNK		0x0040	/* policy: frames with a tag that is not in xfp_vlans are dropped */
+#define XFP_PORT_TRUNK		0x0040	/* policy: frames with an 802.1Q tag that is not in xfp_vlans are dropped; VID 0 is none */
 #define XFP_PORT_LOOPS		0x0080	/* balance-slb: the switch sends our own frames back, which slb.bpf.c drops; no sign of a move */
 #define XFP_PORT_REDIRECT	0x0100	/* path redirect: INGRESS and EGRESS are the program's own doing, not the forwarder's */
 #define XFP_PORT_XMIT		0x0200	/* its device, or its trunk's, takes XDP frames now and has its slot in xfp_devs */

@@ -45,7 +45,8 @@ tally() {
 	# What failed is said again at the end, where it is found: the test's name and its message on one line.
 	awk -v RS='<test ' -v rung="$rung" '
 		/result="Fail"/ {
-			name = $0; sub(/.* name="/, "", name); sub(/".*/, "", name)
+			# The first is the name of the test; traits and the next collection have one too.
+			name = match($0, / name="[^"]*"/) ? substr($0, RSTART + 7, RLENGTH - 8) : "?"
 			text = $0; gsub(/\n/, " ", text)
 			if (!sub(/.*<message>/, "", text)) text = ""
 			sub(/<\/message>.*/, "", text); gsub(/<!\[CDATA\[|\]\]>/, "", text); gsub(/&quot;/, "\"", name)

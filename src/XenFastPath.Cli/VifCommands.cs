@@ -78,6 +78,7 @@ internal static class VifCommands
             Description = "the guest's 802.1Q tags, each for the Network of that VLAN on the same PIF; or none",
             HelpName = "TAG,TAG|none",
             Required = true,
+            Arity = ArgumentArity.ExactlyOne,       // a second list would be lost
             CustomParser = result => Tags(result.Tokens[0].Value, result.AddError),
             CompletionSources = { "none" },
         };

@@ -125,7 +125,7 @@ internal static class Program
         using Engine engine = new(options);
         engine.Controller.Converge(mustRollBack: true);
         if (engine.Controller.SecondsLeft is not null)
-            throw new IOException($"{options.StateDir}: the rollback is in force, but not on the disk; the log says why");
+            throw new IOException($"{options.StateDir}: the rollback is not complete yet; the log says why");
         return true;
     }
 

@@ -51,7 +51,7 @@ public enum PortFlags : ushort
     /// <summary>Not on the fast path itself, but others of its Network are.</summary>
     Watch = 0x20,
 
-    /// <summary>Policy: frames with a tag that is not in the map <c>xfp_vlans</c> are dropped at its ingress.</summary>
+    /// <summary>Policy: frames with an 802.1Q tag that is not in the map <c>xfp_vlans</c> are dropped at its ingress; VID 0 is none.</summary>
     Trunk = 0x40,
 
     /// <summary>A balance-slb bond or a VLAN on one: our own frames come back by it, which is no sign of a move.</summary>

@@ -54,6 +54,9 @@ public sealed unsafe class SharedMemory : IDisposable
         return memory;
     }
 
+    /// <summary>Another descriptor of the same, which no child process inherits; negative if there is none left.</summary>
+    public static int Duplicate(int fd) => fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
     /// <summary>Maps a received region read-only; takes ownership of <paramref name="fd"/>.</summary>
     /// <exception cref="SystemCallException">The descriptor cannot be mapped.</exception>
     public static SharedMemory OpenReadOnly(int fd, long bytes, string name) => Map(fd, (nuint)bytes, PROT_READ, name);

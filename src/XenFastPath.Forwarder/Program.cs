@@ -66,11 +66,19 @@ internal static class Program
     {
         const int PRIO_PROCESS = 0, highest = -20;
         const string group = "/proc/self/autogroup";
-        int error = Libc.setpriority(PRIO_PROCESS, 0, highest) == 0 ? 0 : Errno.Last;
-        if (error != 0)
-            Console.Error.WriteLine($"forwarder: stays at the priority of other processes: {Errno.Describe(error)}; packets may wait for them");
-        else if (File.Exists(group))
-            File.WriteAllText(group, $"{highest}\n");
+        string? fault = Libc.setpriority(PRIO_PROCESS, 0, highest) == 0 ? null : Errno.Describe(Errno.Last);
+        try
+        {
+            if (fault is null && File.Exists(group))
+                File.WriteAllText(group, $"{highest}\n");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            fault = e.Message;
+        }
+
+        if (fault is not null)
+            Console.Error.WriteLine($"forwarder: stays at the priority of other processes: {fault}; packets may wait for them");
     }
 
     private static bool TryParse(string[] args, out string runDir, out int arenaMib, out int cpu, out string? problem)

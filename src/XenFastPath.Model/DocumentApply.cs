@@ -73,6 +73,8 @@ public sealed class DocumentApply(HostDocument document, HostState before, IDocu
             KeepVifs();
         foreach (Network gone in before.Networks.Where(n => _state.Networks.All(s => s.Uuid != n.Uuid)))
             CheckDestroy(gone);
+        foreach (Pif gone in before.Pifs.Where(p => p.Bond is null && _state.Pifs.All(s => s.Uuid != p.Uuid)))
+            CheckLeftOut(gone);
         foreach (Bond gone in before.Bonds.Where(b => _state.Bonds.All(s => s.Uuid != b.Uuid)))
             host.CheckLeftOut(before, gone, HasUplink(before.MasterOf(gone).Network));
         _state = _state.After(before);
@@ -259,7 +261,16 @@ public sealed class DocumentApply(HostDocument document, HostState before, IDocu
             throw new RefusalException(network.Label, $"is not in the document, but {some} {are} plugged into it; name the network, or unplug first");
         }
 
+        if (_state.Pifs.FirstOrDefault(p => p.Uuid == before.PifOf(network)?.Uuid) is { Network: null } uplink)
+            HostState.RefuseIfStranded(uplink, network);
         host.CheckDestroy(before, network);
+    }
+
+    /// <summary>This host's own address is not taken away by leaving something out.</summary>
+    private static void CheckLeftOut(Pif pif)
+    {
+        if (pif.Ip is { IsNone: false })
+            throw new RefusalException(pif.Device, "is not in the document, but has addresses of this host; name it, with \"ip\": {} to take them away");
     }
 
     /// <summary>Has the Network, if it is one that stays, an uplink?</summary>

@@ -83,9 +83,11 @@ public sealed partial record HostState(
     }
 
     /// <summary>Removes a Network, and the VLAN that is its uplink; its PIF stays known, without a Network.</summary>
-    /// <exception cref="RefusalException">VIFs are plugged into it.</exception>
+    /// <exception cref="RefusalException">VIFs are plugged into it, or its PIF's addresses would be left on a port of a bridge.</exception>
     public HostState Remove(Network network)
     {
+        if (PifOf(network) is { } uplink)
+            RefuseIfStranded(uplink, network);
         Vif[] vifs = [.. VifsOf(network)];
         if (vifs.Length > 0)
         {
@@ -134,10 +136,12 @@ public sealed partial record HostState(
     public HostState Change(Pif pif) => this with { Pifs = Pifs.Replace(Pifs.First(p => p.Uuid == pif.Uuid), pif) };
 
     /// <summary>Forgets a PIF.</summary>
-    /// <exception cref="RefusalException">It serves a Network, carries VLANs, or is a bond or in one.</exception>
+    /// <exception cref="RefusalException">It serves a Network, carries VLANs or addresses that were requested, or is a bond or in one.</exception>
     public HostState Remove(Pif pif)
     {
         RefuseIfBonded(pif);
+        if (pif.Ip is { IsNone: false })
+            throw new RefusalException(pif.Device, $"has addresses of this host; take them away first (xfp pif reconfigure-ip {pif.Device} --mode none)");
         if (pif.Bond is not null)
             throw new RefusalException(pif.Device, $"is a bond; bond destroy {pif.Device}");
         if (VlansOf(pif).FirstOrDefault() is { } vlan)
@@ -188,6 +192,18 @@ public sealed partial record HostState(
         HashSet<int> used = [.. Networks.Select(n => (int)n.Id)];
         int free = Enumerable.Range(1, ushort.MaxValue).FirstOrDefault(id => !used.Contains(id));
         return free != 0 ? (ushort)free : throw new RefusalException("network", $"there are {ushort.MaxValue} networks already; no more have a number");
+    }
+
+    /// <summary>A port of a bridge receives nothing for itself: addresses that were requested for it would not work.</summary>
+    /// <exception cref="RefusalException">The PIF was in the bridge before us, stays in it, and is to have addresses.</exception>
+    internal static void RefuseIfStranded(Pif uplink, Network gone)
+    {
+        if (uplink is { WasInBridge: true, Ip.IsNone: false })
+        {
+            throw new RefusalException(gone.Label, $"its pif {uplink.Device} was in bridge {gone.Bridge} before and stays there, and this host's "
+                + $"addresses do not work on a port; first take the pif out (xfp network set {gone.Label} --no-pif) or its addresses away "
+                + $"(xfp pif reconfigure-ip {uplink.Device} --mode none)");
+        }
     }
 
     private void RefuseIfVif(string device)

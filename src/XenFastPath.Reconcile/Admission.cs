@@ -149,9 +149,9 @@ public static class Admission
         if (pif is { Network: { } uuid, IsPlugged: true } && uuid != network?.Uuid)
             Leaving(device, state.NetworkOf(uuid), observed);
         // The kernel would hand the frames of such a subinterface to a card that is no host's any more.
-        HashSet<int> ours = [.. state.Vlans.Select(v => observed.DeviceOf(v, state)?.Index ?? 0)];
+        HashSet<int> ours = [.. state.Vlans.Where(v => !v.WasThere).Select(v => observed.DeviceOf(v, state)?.Index ?? 0)];
         if (observed.Links.FirstOrDefault(l => Observed.IsVlanOf(l, device) && !ours.Contains(l.Index)) is { } foreign)
-            throw new RefusalException(pif.Device, $"carries {foreign.Name}, which is not ours; delete it first (ip link del {foreign.Name})");
+            throw new RefusalException(pif.Device, $"carries {foreign.Name}, which was not made by us; delete it first (ip link del {foreign.Name})");
     }
 
     /// <summary>The device that is to be a VIF of a Network; it may come from the bridge of another of our Networks.</summary>

@@ -73,11 +73,17 @@ public sealed partial class Applier(
 
         void Break(PlanAction action)
         {
+            if (IsIndependent(action))
+                return;
             broken.Add(action.Subject);
             if (action is MoveHostAddresses move)
                 broken.Add(move.From);      // what is still there must not be deleted with its bridge
         }
     }
+
+    /// <summary>An address or a route that cannot be had keeps no other away: a host without IPv6 is still reached by IPv4.</summary>
+    private static bool IsIndependent(PlanAction action) =>
+        action is SpeakIpv6 or AddHostAddress or AddHostRoute or RemoveHostAddress or RemoveHostRoute;
 
     /// <summary>Gives a device that was to join a Network, and may not after all, back as it was.</summary>
     public void GiveBack(LinkInfo was, LinkInfo now)

@@ -40,6 +40,8 @@ public static class Follow
                 now = now with { Mac = Observed.KeyOf(device).Mac ?? pif.Mac, Binding = observed.BindingOf(device) };
             if (now != pif)
                 state = state.Change(now);
+            if (state.Bonds.FirstOrDefault(b => b.Uuid == pif.Bond) is { } bond && bond.Device != device.Name)
+                state = state with { Bonds = state.Bonds.Replace(bond, bond with { Device = device.Name }) };
             if (device.Name != pif.Device)
                 happenings.Add(new Happening("pif.renamed", device.Name, $"was {pif.Device}"));
         }

@@ -12,7 +12,9 @@ internal static class Ipv6Sysctl
     /// <summary>Has the link a link-local address of the kernel's making and, if asked, takes advertisements?</summary>
     public static bool Speaks(string device, bool takesAdvertisements) =>
         Read(device, "disable_ipv6") == "0" && Read(device, "addr_gen_mode") is Eui64 or StablePrivacy
-        && (!takesAdvertisements || (Read(device, "accept_ra") is not (null or "0") && Read(device, "autoconf") == "1"));
+        && (!takesAdvertisements || (Read(device, "autoconf") == "1"
+            // A host that forwards takes advertisements only if told so twice.
+            && (Read(device, "accept_ra") is "2" || (Read(device, "accept_ra") is "1" && Read(device, "forwarding") != "1"))));
 
     /// <summary>Makes it so.</summary>
     /// <exception cref="RefusalException">The kernel has no IPv6, or not on this link.</exception>
@@ -26,7 +28,6 @@ internal static class Ipv6Sysctl
             if (!takesAdvertisements)
                 return;
             Write(device, "autoconf", "1");
-            // A host that forwards takes advertisements only if told so twice.
             Write(device, "accept_ra", Read(device, "forwarding") == "1" ? "2" : "1");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)

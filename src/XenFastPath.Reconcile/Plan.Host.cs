@@ -60,7 +60,7 @@ public sealed partial record Plan
 
                 bool speaks = ip.Ipv6.Mode == IpMode.None || (target is not null && observed.Ipv6Speakers.Contains(target.Index));
                 if (!speaks)
-                    _actions.Add(new SpeakIpv6(name, ip.Ipv6.Mode == IpMode.Autoconf));
+                    additions.Add(new SpeakIpv6(name, ip.Ipv6.Mode == IpMode.Autoconf));
             }
 
             RemoveUnwanted(wanted, wantedRoutes);

@@ -88,6 +88,29 @@ public sealed class BondTests
             Tool.Eventually(() => partner.PortOf(lab.Guests[1].Mac) == $"wan{carrying}", "the switch is told again");
     }
 
+    /// <summary>A bond is made anew in the forwarder: until it is, its frames go the kernel's way.</summary>
+    [Fact]
+    public void A_restart_of_the_daemon_loses_nothing_over_a_bond_on_the_fast_path()
+    {
+        using Lab.Lab lab = new(guests: 1);
+        BondSwitch partner = new(lab, lacp: false);
+        lab.CreateNetwork("xenbr0", "afxdp");
+        Create(lab, "active-backup", []);
+        lab.Plug(lab.Guests[0], "xenbr0");
+        lab.WaitForPath("xenbr0", "afxdp");
+        AssertPings(lab, partner);
+        lab.Sync();
+        foreach (int signal in new[] { 15, 9 })
+        {
+            using Prober prober = new(lab.Guests[0], partner.Host, 4000);
+            Tool.Eventually(() => prober.Sent > 500, "requests run");
+            lab.EndDaemon(signal);
+            lab.StartDaemon();
+            prober.FinishWith(Lab.Lab.LossMax(4000));
+            lab.WaitForPath("xenbr0", "afxdp");
+        }
+    }
+
     /// <summary>Two cards in a bond, its untagged Network and a VLAN on it; zero-copy where the driver has it.</summary>
     [Theory]
     [InlineData("active-backup", Traits = ["kernel", "newest"])]

@@ -36,6 +36,7 @@ internal sealed partial class Controller
     private RefusalException? Try(string why, HashSet<string> subjects, HashSet<string> failing)
     {
         _stuck.Clear();     // somebody asks: everything is tried
+        _undoing = null;
         try
         {
             RefusalException? failure = Reconcile(why).FirstOrDefault(f => subjects.Contains(f.Subject) || !failing.Contains(f.Subject));
@@ -75,16 +76,19 @@ internal sealed partial class Controller
 
     /// <summary>
     /// Makes the state real in which <paramref name="joining"/> devices are not ours any more: they become what they were. Those of
-    /// <paramref name="hadAddresses"/>, ifindexes, carried addresses of this host.
+    /// <paramref name="hadAddresses"/>, ifindexes, carried addresses of this host. Returns what failed.
     /// </summary>
-    private void GoBack(IReadOnlyList<LinkInfo> joining, IReadOnlySet<int> hadAddresses, string why)
+    private IReadOnlyList<RefusalException> GoBack(IReadOnlyList<LinkInfo> joining, IReadOnlySet<int> hadAddresses, string why)
     {
-        Reconcile(why, new Undoing(joining.Where(d => d.MasterIndex != 0).Select(d => d.Index).ToHashSet(), hadAddresses));
+        HashSet<int> stay = joining.Where(d => d.MasterIndex != 0).Select(d => d.Index).ToHashSet();
+        IReadOnlyList<RefusalException> failures = Reconcile(why, new Undoing(stay, hadAddresses));
         foreach (LinkInfo was in joining)
         {
             if (Rtnl.GetLink(was.Index) is { } now)
                 _applier.GiveBack(was, now);
         }
+
+        return failures;
     }
 
     private void Save(HostState state, HostState before)

@@ -8,13 +8,17 @@ namespace XenFastPath.Daemon.Control;
 
 internal sealed partial class Controller
 {
-    /// <summary>A rollback that could not be written to the disk is tried again after this.</summary>
+    /// <summary>A rollback of which something failed, or that could not be written to the disk, is tried again after this.</summary>
     private const int RollBackRetryMs = 5000;
+
+    /// <summary>What fails for a minute will not come right by waiting, and must not keep everybody from changing things.</summary>
+    private const int RollBackTriesMax = 12;
 
     private readonly RollbackFile _rollbackFile;
     private readonly Action _startGuard;     // a process that undoes the change if this one cannot
     private Rollback? _pending;
     private long _rollBackNotBeforeMs;
+    private int _rollBackTries;     // 0: none has begun
 
     /// <summary>Seconds until what waits for its confirmation is undone; null if nothing waits.</summary>
     public int? SecondsLeft => _pending?.SecondsLeft(BootClock.BootId, BootClock.NowNs());
@@ -66,6 +70,8 @@ internal sealed partial class Controller
     {
         if (_pending is null)
             throw new RefusalException("confirm", "nothing waits for a confirmation");
+        if (_rollBackTries > 0)
+            throw new RefusalException("confirm", "it is being rolled back already");
         _rollbackFile.Delete();
         _pending = null;
         Announce("state.confirmed", "state", "confirmed");
@@ -129,7 +135,7 @@ internal sealed partial class Controller
 
     private void RollBackIfDue()
     {
-        if (IsPendingDue && Environment.TickCount64 >= _rollBackNotBeforeMs)
+        if ((IsPendingDue || _rollBackTries > 0) && Environment.TickCount64 >= _rollBackNotBeforeMs)
             RollBack(WhyDue);
     }
 
@@ -138,14 +144,18 @@ internal sealed partial class Controller
     {
         Rollback rollback = _pending!;
         HostState now = State;
-        State = rollback.Undone(now);
+        if (_rollBackTries++ == 0)
+            State = rollback.Undone(now);
         IReadOnlyList<StateChange> changes = StateChange.Between(now, State);
+        bool isWhole = false;
+        HashSet<string> failing = [.. _failing.Keys];
         _stuck.Clear();
         try
         {
             // Of another boot, there are no such devices.
             DeviceBefore[] devices = rollback.BootId == BootClock.BootId ? [.. rollback.Devices] : [];
-            GoBack([.. devices.Select(LinkOf)], devices.Where(d => d.HadAddresses).Select(d => d.Ifindex).ToHashSet(), "rollback");
+            isWhole = GoBack([.. devices.Select(LinkOf)], devices.Where(d => d.HadAddresses).Select(d => d.Ifindex).ToHashSet(), "rollback")
+                .All(f => failing.Contains(f.Subject));
         }
         catch (Exception e) when (IsExpected(e) || e is RefusalException)
         {
@@ -155,11 +165,19 @@ internal sealed partial class Controller
 
         foreach (StateChange change in changes)
             Announce(change.Event, change.Name, change.Detail);
+        if (!isWhole && _rollBackTries < RollBackTriesMax)
+        {
+            Log.Error($"rollback: not all of it is in force; another try in {RollBackRetryMs} ms");
+            _rollBackNotBeforeMs = Environment.TickCount64 + RollBackRetryMs;
+            return changes;
+        }
+
         try
         {
             _file.Save(State);
             _rollbackFile.Delete();
             _pending = null;
+            _rollBackTries = 0;
             Announce("state.rolledback", "state", $"rolled back: {why}");
         }
         catch (Exception e) when (IsExpected(e))
@@ -180,10 +198,10 @@ internal sealed partial class Controller
         Ipv6LinkLocal = device.HadLinkLocal ? true : null,
     };
 
-    /// <summary>What is wanted besides would vanish when it is rolled back; guests' interfaces come and go and are kept.</summary>
+    /// <summary>What is wanted besides would vanish when it is rolled back; guests' interfaces come and go, and those that come are kept.</summary>
     private void RefuseWhilePending(HostState before, HostState wanted)
     {
-        if (SecondsLeft is not null && StateChange.Between(before, wanted).Any(c => c.Kind != "vif"))
+        if (SecondsLeft is not null && StateChange.Between(before, wanted).Any(c => c is not { Kind: "vif", Verb: "plug" or "unplug" }))
             RefuseWhilePending();
     }
 

@@ -33,6 +33,9 @@ internal sealed partial class Controller : IDisposable
     private Dictionary<string, string> _lastPaths = [];
     private readonly HashSet<PlanAction> _stuck = [];
     private Dictionary<string, string> _failing = [];
+
+    /// <summary>What is being undone, until all of it is: a later look must know as much.</summary>
+    private Undoing? _undoing;
     private long _retryAtMs;
     private int _retryMs = RetryMsMin;
 
@@ -172,6 +175,7 @@ internal sealed partial class Controller : IDisposable
 
     private void Tick()
     {
+        RollBackIfDue();    // first: whatever else goes wrong
         FastPath.Tick();
         if (FastPath.CheckForwarder())
         {
@@ -179,7 +183,6 @@ internal sealed partial class Controller : IDisposable
             RestartForwarder();
         }
 
-        RollBackIfDue();
         if (_isLookWaiting && Environment.TickCount64 >= _lookNotBeforeMs)
             LookAfterEvent();
         if (Host.IsDue)
@@ -241,12 +244,13 @@ internal sealed partial class Controller : IDisposable
     {
         Dictionary<string, RefusalException> failures = [];
         Observed? known = null;
+        _undoing = undoing ?? _undoing;
         using IDisposable lines = Log.Batch();
         for (int pass = 0; ; pass++)
         {
             Observed observed = Observer.Look(State, known);
             FollowDevices(observed);
-            Plan plan = Plan.Diff(State, observed, undoing);
+            Plan plan = Plan.Diff(State, observed, _undoing);
             Problems = plan.Problems;
             known = plan.Actions.All(a => Follow.LeavesLinks(a, observed)) ? observed : null;
             PlanAction? last = null;
@@ -257,7 +261,7 @@ internal sealed partial class Controller : IDisposable
                 Keep(Follow.After(State, action, observed));
             }))
             {
-                failures[failure.Reason.Subject] = failure.Reason;
+                failures.TryAdd(failure.Reason.Subject, failure.Reason);
                 _stuck.Add(failure.Step);
             }
 
@@ -272,6 +276,8 @@ internal sealed partial class Controller : IDisposable
             Host.Converge(State, observed);
             AnnouncePaths(observed);
             Remember(failures);
+            if (_stuck.Count == 0)
+                _undoing = null;
             Volatile.Write(ref _failedSinceMs, 0);
             return [.. failures.Values];
         }
@@ -301,7 +307,8 @@ internal sealed partial class Controller : IDisposable
     {
         if (ReferenceEquals(state, State))
             return;
-        Save(state, State);
+        if (_rollBackTries == 0)
+            Save(state, State);     // a rollback goes to the disk as a whole, when it is in force
         State = state;
     }
 
@@ -311,7 +318,8 @@ internal sealed partial class Controller : IDisposable
         if (ReferenceEquals(state, State))
             return;
         State = state;
-        _file.Save(State);
+        if (_rollBackTries == 0)
+            _file.Save(State);
         foreach (Happening happening in happenings)
             Announce(happening.Kind, happening.Subject, happening.Message);
     }

@@ -51,7 +51,8 @@ internal sealed unsafe class LinkWatch : IDisposable
         Volatile.Write(ref _stop, true);
         ulong one = 1;
         Libc.write(_wake, &one, sizeof(ulong));
-        _thread.Join();
+        if (_thread.IsAlive)
+            _thread.Join();
         _route.Dispose();
         _nftables?.Dispose();
         _netdev?.Dispose();

@@ -24,6 +24,7 @@ internal sealed unsafe class Announcer(Func<int, ulong, int> memberOf) : IDispos
     private readonly HashSet<(int Bond, ulong Address)> _queued = [];
     private readonly Dictionary<int, long> _sent = [];
     private int _socket = -1;
+    private bool _hasFailed;
 
     /// <summary>Frames sent since the bond came.</summary>
     public long SentOf(int bond) => _sent.GetValueOrDefault(bond);
@@ -106,7 +107,14 @@ internal sealed unsafe class Announcer(Func<int, ulong, int> memberOf) : IDispos
         if (_socket < 0)
             _socket = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (_socket < 0)
-            throw new SystemCallException("packet socket for learning packets", Errno.Last);
+        {
+            // The switch learns from the addresses' own frames then, as it does without us.
+            if (!_hasFailed)
+                Log.Error($"packet socket for learning packets: {Errno.Describe(Errno.Last)}");
+            _hasFailed = true;
+            return true;
+        }
+
         sockaddr_ll address = new() { sll_family = (ushort)AF_PACKET, sll_ifindex = member };
         // Safety: the kernel copies frame and address before sendto returns.
         fixed (byte* data = frame)

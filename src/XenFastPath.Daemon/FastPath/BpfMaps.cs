@@ -1,7 +1,6 @@
 // The maps of the BPF program, as control uses them.
 using XenFastPath.Dataplane;
 using XenFastPath.Interop;
-using static Tmds.Linux.LibC;
 
 namespace XenFastPath.Daemon.FastPath;
 
@@ -30,8 +29,8 @@ internal sealed unsafe class BpfMaps : IDisposable
         Xsks = program.Map("xfp_xsks");
         PortsFd = program.Map("xfp_ports");
         HeartbeatsFd = program.Map("xfp_heartbeats");
-        _ports = SharedMemory.OpenReadWrite(dup(PortsFd), Layout.PortsMax * (long)sizeof(PortEntry), "xfp_ports");
-        _heartbeats = SharedMemory.OpenReadWrite(dup(HeartbeatsFd), sizeof(Heartbeats), "xfp_heartbeats");
+        _ports = SharedMemory.OpenReadWrite(SharedMemory.Duplicate(PortsFd), Layout.PortsMax * (long)sizeof(PortEntry), "xfp_ports");
+        _heartbeats = SharedMemory.OpenReadWrite(SharedMemory.Duplicate(HeartbeatsFd), sizeof(Heartbeats), "xfp_heartbeats");
     }
 
     public int Xsks { get; }

@@ -91,6 +91,8 @@ internal sealed unsafe partial class FastPathManager
         // Trunks before VLANs: whether these are served depends on those. Bonds, and with them their VLANs, are made anew: the
         // forwarder may have lost one with a member, or may choose by members of a while ago.
         Dictionary<uint, FastPathPort> byId = _ports.Values.ToDictionary(p => (uint)p.Id);
+        if (client.Ports.Any(s => byId.GetValueOrDefault(s.Port) is not { } port || !IsSame(port, s)))
+            LetPass(client);
         foreach (ForwarderMessage served in client.Ports.OrderBy(p => p.Trunk != 0))
         {
             FastPathPort? port = byId.GetValueOrDefault(served.Port);
@@ -107,6 +109,18 @@ internal sealed unsafe partial class FastPathManager
                 client.RemovePort((ushort)served.Port);
             }
         }
+    }
+
+    /// <summary>
+    /// Everything for the forwarder is PASS until <see cref="GoUp"/>, and it has sent what it had: the program goes on by the words of the
+    /// daemon before, and what a port that is closed receives would be lost.
+    /// </summary>
+    private void LetPass(ForwarderClient client)
+    {
+        using ExpeditedGrace grace = ExpeditedGrace.Begin(_runDir);
+        _forwarder.SetUp(false);
+        Reaper.WaitForPrograms();
+        client.Barrier();
     }
 
     /// <summary>

@@ -139,6 +139,20 @@ internal sealed unsafe partial class FastPathManager : IFastPath, IDisposable
         _settings.Remove(ifindex);
         if (!_ports.Remove(ifindex, out FastPathPort? port))
             return;
+        try
+        {
+            Discharge(port);
+        }
+        catch (Exception e) when (e is FastPathException or SystemCallException or NetlinkException)
+        {
+            throw new Model.RefusalException(device, e.Message);
+        }
+    }
+
+    /// <summary>All that the program, the mirror and the forwarder know of a port, and its hooks.</summary>
+    private void Discharge(FastPathPort port)
+    {
+        int ifindex = port.Ifindex;
         _batch?.Expedite();
         Follow(port, port.Settings.TrunkIfindex, 0);
         LeaveForwarder(port);

@@ -67,8 +67,7 @@ internal sealed class DhcpClients(string runDir, string stateDir, Action died, A
     public void Converge(IReadOnlySet<DhcpWish> wanted, IReadOnlySet<string> devices)
     {
         List<string> faults = [];
-        foreach (DhcpWish wish in Remembered().Where(w => !_clients.ContainsKey(w)))
-            Try(wish, () => _clients[wish] = Adopt(wish));
+        AdoptRemembered(Try);
         foreach (DhcpWish wish in _clients.Keys.Where(w => !wanted.Contains(w)).ToArray())
             Try(wish, () => End(wish, isDeviceThere: devices.Contains(wish.Device)));
         foreach (DhcpWish wish in wanted.Where(w => devices.Contains(w.Device)))
@@ -155,8 +154,26 @@ internal sealed class DhcpClients(string runDir, string stateDir, Action died, A
     /// <summary>The next end of this client is a move: what it has configured is on another device now.</summary>
     public void Moves(string fromDevice)
     {
+        // The first step of a new daemon may be a move.
+        AdoptRemembered((_, adopt) =>
+        {
+            try
+            {
+                adopt();
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                // Converge tries again, and tells.
+            }
+        });
         foreach (DhcpWish wish in _clients.Keys.Where(w => w.Device == fromDevice))
             _moved.Add(wish);
+    }
+
+    private void AdoptRemembered(Action<DhcpWish, Action> attempt)
+    {
+        foreach (DhcpWish wish in Remembered().Where(w => !_clients.ContainsKey(w)))
+            attempt(wish, () => _clients[wish] = Adopt(wish));
     }
 
     private Client Adopt(DhcpWish wish)
@@ -165,9 +182,25 @@ internal sealed class DhcpClients(string runDir, string stateDir, Action died, A
         Client client = new() { StartedAtMs = Environment.TickCount64 };
         if (words is [var pid, var program] && int.TryParse(pid, NumberStyles.None, CultureInfo.InvariantCulture, out int number))
             (client.Pid, client.Program) = (number, program);
-        if (!IsAlive(client))
+        if (!IsAlive(client) || !TryWatch(client.Pid))
             client.Pid = 0;
         return client;
+    }
+
+    /// <summary>To be told when a client ends that an earlier daemon has started. False: it has.</summary>
+    private bool TryWatch(int pid)
+    {
+        try
+        {
+            Process process = Process.GetProcessById(pid);
+            process.EnableRaisingEvents = true;
+            process.Exited += (_, _) => died();
+            return !process.HasExited;
+        }
+        catch (Exception e) when (e is ArgumentException or InvalidOperationException)
+        {
+            return false;
+        }
     }
 
     private IEnumerable<DhcpWish> Remembered() => Directory.Exists(runDir)

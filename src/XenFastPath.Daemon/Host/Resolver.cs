@@ -20,6 +20,9 @@ internal sealed class Resolver(string root, Action<string, string[], string> run
 {
     private const string Begin = "# xenfastpath: begin; what stands between these lines is rewritten", End = "# xenfastpath: end";
 
+    /// <summary>The controller waits meanwhile, and with it whatever else is due.</summary>
+    private const int AnswerWaitMsMax = 5000;
+
     private IReadOnlyList<DnsWish>? _inForce;
 
     public Resolver() : this("/", Run)
@@ -109,7 +112,12 @@ internal sealed class Resolver(string root, Action<string, string[], string> run
         using Process process = Process.Start(info)!;
         process.StandardInput.Write(input);
         process.StandardInput.Close();
-        process.WaitForExit();
+        if (!process.WaitForExit(AnswerWaitMsMax))
+        {
+            process.Kill();
+            throw new IOException($"{program} {string.Join(' ', arguments)}: no answer within {AnswerWaitMsMax} ms");
+        }
+
         if (process.ExitCode != 0)
             throw new IOException($"{program} {string.Join(' ', arguments)}: exit {process.ExitCode}");
     }

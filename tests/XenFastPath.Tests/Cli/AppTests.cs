@@ -37,6 +37,14 @@ public sealed class AppTests
     }
 
     [Fact]
+    public async Task A_second_list_of_trunks_is_no_addition_to_the_first()
+    {
+        await using var server = new TestServer();
+        string[] args = ["--socket", server.SocketPath, "vif", "set", "vif1.0", "--trunks", "100", "--trunks", "200"];
+        Assert.Equal(ExitStatus.Usage, await App.RunAsync(args, new Terminal(TextWriter.Null, TextWriter.Null)));
+    }
+
+    [Fact]
     public async Task A_closed_pipe_ends_the_output_as_SIGPIPE_would()
     {
         await using var server = new TestServer();

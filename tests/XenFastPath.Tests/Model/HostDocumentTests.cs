@@ -184,6 +184,18 @@ public sealed class HostDocumentTests
     }
 
     [Fact]
+    public void Requested_addresses_are_not_taken_away_by_leaving_something_out()
+    {
+        IpConfiguration ip = IpConfiguration.None with { Ipv4 = new IpFamily(IpMode.Static, "192.0.2.10/24", null) };
+        HostState state = s_state with { Vifs = [] };
+        state = state.Change(state.PifOf("eth0") with { Ip = ip });
+        Refusal.Of(() => Apply("{}", state with { Networks = [], Vlans = [] }), "eth0", "is not in the document, but has addresses of this host");
+        // Its Network goes, and it would stay in a bridge that it was in before us.
+        Refusal.Of(() => Apply("{\"pifs\": [{\"device\": \"eth0\"}]}", state), "lan", "this host's addresses do not work on a port");
+        Assert.Null(Apply("{\"pifs\": [{\"device\": \"eth0\", \"ip\": {}}]}", state).PifOf("eth0").Ip);
+    }
+
+    [Fact]
     public void The_machine_is_asked_about_what_changes_and_only_about_that()
     {
         FakeDocumentHost host = new();

@@ -103,6 +103,20 @@ public sealed class HostStateTests
     }
 
     [Fact]
+    public void Requested_addresses_are_neither_forgotten_nor_left_on_a_port()
+    {
+        IpConfiguration ip = IpConfiguration.None with { Ipv4 = new IpFamily(IpMode.Static, "192.0.2.10/24", null) };
+        HostState state = s_state.Remove(s_vif).Change(s_state.PifOf("eth1") with { Ip = ip });
+        Refusal.Of(() => state.Remove(state.PifOf("eth1")), "eth1",
+            "has addresses of this host; take them away first (xfp pif reconfigure-ip eth1 --mode none)");
+        state = state.Change(state.PifOf("eth0") with { Ip = ip });
+        Assert.Equal(ip, state.Remove(s_lan).PifOf("eth0").Ip);     // it leaves the bridge
+        state = state.Change(state.PifOf("eth0") with { WasInBridge = true });
+        Refusal.Of(() => state.Remove(s_lan), "lan", "its pif eth0 was in bridge xenbr0 before and stays there");
+        Assert.Equal(ip, state.Disconnect(s_lan).Remove(s_lan).PifOf("eth0").Ip);
+    }
+
+    [Fact]
     public void Changes_replace_by_uuid()
     {
         HostState state = s_state.Change(s_lan with { Mtu = 9000, Datapath = Datapath.Afxdp }).Change(s_vif with { Network = s_dmz.Uuid });

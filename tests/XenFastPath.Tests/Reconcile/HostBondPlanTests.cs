@@ -63,6 +63,18 @@ public sealed class HostBondPlanTests
     }
 
     [Fact]
+    public void A_bond_that_is_renamed_takes_its_members_back_under_its_new_name()
+    {
+        Bond();
+        _host.Converge();
+        _host.Kernel.Edit(_host.Kernel.Find("bond0")!.Index, l => l with { Name = "uplink" });
+        _host.Kernel.Edit(_host.Kernel.Find("eth1")!.Index, l => l with { MasterIndex = 0 });
+        _host.Converge();
+        Assert.Equal("uplink", Assert.Single(_host.State.Bonds).Device);
+        Assert.Equal(_host.Kernel.Find("uplink")!.Index, _host.Kernel.Find("eth1")!.MasterIndex);
+    }
+
+    [Fact]
     public void What_was_requested_goes_to_the_bond_and_back()
     {
         Bond bond = Bond();
@@ -74,6 +86,16 @@ public sealed class HostBondPlanTests
         _host.State = _host.State.Change(_host.State.PifOf("eth1") with { Ip = s_static });
         Refusal.Of(() => Bond(), "bond0", "addresses were requested for eth0, eth1, and a bond has those of one; "
             + "pif reconfigure-ip eth1 --mode none --ipv6-mode none first");
+    }
+
+    /// <summary>A subinterface that was there before us stays where it is, and the kernel would give it what belongs to the bond's.</summary>
+    [Fact]
+    public void A_member_with_a_subinterface_of_others_is_refused_also_if_it_was_adopted()
+    {
+        _host.Kernel.Add(new LinkInfo { Name = "eth1.5", Kind = "vlan", Vlan = new VlanData(5, 0x8100), LinkIndex = _host.Kernel.Find("eth1")!.Index });
+        _host.Tag("eth1", 5, _host.Create("five"));
+        Refusal.Of(() => Admission.Member(_host.State.PifOf("eth1"), Lan, _host.State, _host.Look()), "eth1",
+            "carries eth1.5, which was not made by us; delete it first (ip link del eth1.5)");
     }
 
     [Fact]

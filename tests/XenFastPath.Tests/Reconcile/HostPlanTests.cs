@@ -176,6 +176,21 @@ public sealed class HostPlanTests
         Check("host-requested");
     }
 
+    [Fact]
+    public void Without_ipv6_this_host_is_still_reached_by_ipv4()
+    {
+        // The machine that runs the tests has no such device, so IPv6 cannot be switched on there.
+        LinkInfo nic = _host.AddNic("nosuchnic0", 7);
+        _host.State = _host.State.Add(_host.Look().NewPif(_host.NextUuid(), nic) with
+        {
+            Ip = Static("192.0.2.10/24", "192.0.2.1") with { Ipv6 = new IpFamily(IpMode.Autoconf, null, null) },
+        });
+        RefusalException failure = Assert.Single(_host.Round().Failures);
+        Assert.StartsWith("nosuchnic0: IPv6 cannot be switched on", failure.Message);
+        Assert.Equal("192.0.2.10/24", Assert.Single(_host.Kernel.Addresses).ToString());
+        Assert.Equal(Ip("192.0.2.1"), Assert.Single(_host.Kernel.Routes, r => r.PrefixLength == 0).Gateway);
+    }
+
     private void Configure(IpConfiguration? ip) => _host.State = _host.State.Change(_host.State.PifOf("eth0") with { Ip = ip });
 
     private static IpConfiguration Static(string address, string gateway, params IpRoute[] routes) =>

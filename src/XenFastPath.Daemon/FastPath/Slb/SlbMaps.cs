@@ -1,7 +1,6 @@
 // The maps of the balance-slb programs, as control uses them.
 using XenFastPath.Dataplane;
 using XenFastPath.Interop;
-using static Tmds.Linux.LibC;
 
 namespace XenFastPath.Daemon.FastPath.Slb;
 
@@ -22,7 +21,7 @@ internal sealed unsafe class SlbMaps : IDisposable
         _load = program.Map("xfp_slb_load");
         _counts = program.Map("xfp_slb_counts");
         BondsFd = program.Map("xfp_slb_bonds");
-        _bonds = SharedMemory.OpenReadWrite(dup(BondsFd), SlbLayout.BondsMax * (long)sizeof(SlbBond), "xfp_slb_bonds");
+        _bonds = SharedMemory.OpenReadWrite(SharedMemory.Duplicate(BondsFd), SlbLayout.BondsMax * (long)sizeof(SlbBond), "xfp_slb_bonds");
     }
 
     /// <summary>The map of bonds and tables, for whoever else transmits for a bond: may be mapped. Not to be closed.</summary>
