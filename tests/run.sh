@@ -6,7 +6,7 @@
 #   sudo tests/run.sh vm              the same on the oldest and the newest kernel, emulated, with what this one lacks (8021q, bonding,
 #                                     zero-copy); up to 20 minutes. One kernel, chosen tests: tests/vm/README.md
 # A kernel test's trait "rung" says where it runs: vm (only there), minimum (here and on the oldest kernel), or none (only here). Of the
-# first, those with the trait "kernel" newest are left out on the oldest kernel. Rows of a theory may have both traits too.
+# first, those with the trait "kernel" newest are left out on the oldest kernel, and oldest on the newest. Rows of a theory may have them too.
 # XFP_PAUSE=1 stops at a failing kernel test with everything still up.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -89,7 +89,7 @@ run_vms() {
 	tests/vm/fetch.sh "$@" || { failed=$((failed + 1)); echo "failed: rung vm: no kernels" >>"$reports/failures"; return; }
 	for kernel in "$@"; do
 		traits=(-trait rung=vm)
-		[ "$kernel" = newest ] || traits+=(-trait rung=minimum -trait- kernel=newest)
+		if [ "$kernel" = newest ]; then traits+=(-trait- kernel=oldest); else traits+=(-trait rung=minimum -trait- kernel=newest); fi
 		started=$SECONDS status=0
 		set -m	# a process group of its own, to be ended as one
 		{
