@@ -12,9 +12,10 @@ internal static class Ipv6Sysctl
     /// <summary>Has the link a link-local address of the kernel's making and, if asked, takes advertisements?</summary>
     public static bool Speaks(string device, bool takesAdvertisements) =>
         Read(device, "disable_ipv6") == "0" && Read(device, "addr_gen_mode") is Eui64 or StablePrivacy
-        && (!takesAdvertisements || (Read(device, "autoconf") == "1"
-            // A host that forwards takes advertisements only if told so twice.
-            && (Read(device, "accept_ra") is "2" || (Read(device, "accept_ra") is "1" && Read(device, "forwarding") != "1"))));
+        && (!takesAdvertisements || (Read(device, "autoconf") == "1" && Read(device, "accept_ra") is { } word && (word == "2" || word == Take(device))));
+
+    /// <summary>A host that forwards takes advertisements only if told so twice.</summary>
+    private static string Take(string device) => Read(device, "forwarding") == "1" ? "2" : "1";
 
     /// <summary>Makes it so.</summary>
     /// <exception cref="RefusalException">The kernel has no IPv6, or not on this link.</exception>
@@ -28,7 +29,7 @@ internal static class Ipv6Sysctl
             if (!takesAdvertisements)
                 return;
             Write(device, "autoconf", "1");
-            Write(device, "accept_ra", Read(device, "forwarding") == "1" ? "2" : "1");
+            Write(device, "accept_ra", Take(device));
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

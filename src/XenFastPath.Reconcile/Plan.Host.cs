@@ -118,8 +118,12 @@ public sealed partial record Plan
 
         private void EnterBridge(Network network, LinkInfo pif, LinkInfo? bridge)
         {
-            if (HostAddresses.MustEnter(pif, bridge, observed))
-                Move(HostAddresses.Move(pif, pif, network.Bridge, bridge?.Address, observed));
+            if (!HostAddresses.MustEnter(pif, bridge, observed))
+                return;
+            // A route through a bridge that is down is refused. Where no addresses come, its ports have their policy first.
+            if (bridge is { IsUp: false })
+                AddOnce(new SetUp(bridge.Name, bridge.Index));
+            Move(HostAddresses.Move(pif, pif, network.Bridge, bridge?.Address, observed));
         }
 
         private void LeaveBridge(LinkInfo port, LinkInfo bridge)

@@ -159,13 +159,12 @@ public sealed partial record Plan(IReadOnlyList<PlanAction> Actions, IReadOnlyLi
 
             bool anyFast = ports.Any(p => PathRule.Decide(path, p.Device, p.IsPif, observed).Path != PortPath.Bridge);
             HashSet<int> xdpPorts = XdpPortsOf(network);
-            // Before the addresses of its uplink come: a route through a bridge that is down is refused.
-            if (bridge is { IsUp: false })
-                _actions.Add(new SetUp(bridge.Name, bridge.Index));
             foreach ((LinkInfo device, bool isPif) in ports)
                 ConvergePort(network, bridge, path, device, isPif, anyFast, xdpPorts.Contains(device.Index));
             if (bridge is not null && bridge.Mtu != network.Mtu)
                 _actions.Add(new SetMtu(bridge.Name, bridge.Index, network.Mtu));
+            if (bridge is { IsUp: false })
+                AddOnce(new SetUp(bridge.Name, bridge.Index));
         }
 
         private void ConvergePort(Network network, LinkInfo? bridge, PathDecision path, LinkInfo device, bool isPif, bool anyFast, bool isXdpPort)

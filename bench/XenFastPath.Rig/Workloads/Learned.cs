@@ -16,8 +16,8 @@ internal static class Learned
     /// <summary>Shown in each trial of the search, always new ones: all trials together stay below what ours keep.</summary>
     private const int Some = 4000;
 
-    /// <summary>Slow enough for every arm, in frames a second; and more than any of them can take.</summary>
-    private const double Slow = 50_000, Fast = 4_000_000;
+    /// <summary>Slow enough for every arm, in frames a second; and about as fast as the generator goes, where the search begins.</summary>
+    private const double Slow = 50_000, Fast = 16_000_000;
 
     private const double Resolution = 1.0 / 32, SettleSeconds = 0.05;
     private const string Capacity = "VIF->PIF, 64 B, 100000 addresses shown", Speed = "VIF->PIF, 64 B, 4000 addresses shown at a time";

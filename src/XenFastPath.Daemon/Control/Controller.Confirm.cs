@@ -18,7 +18,10 @@ internal sealed partial class Controller
     private readonly Action _startGuard;     // a process that undoes the change if this one cannot
     private Rollback? _pending;
     private long _rollBackNotBeforeMs;
-    private int _rollBackTries;     // 0: none has begun
+    private int _rollBackTries;
+
+    /// <summary>A rollback has begun and is not complete: in force, and on the disk.</summary>
+    private bool IsRollingBack => _rollBackTries > 0;
 
     /// <summary>Seconds until what waits for its confirmation is undone; null if nothing waits.</summary>
     public int? SecondsLeft => _pending?.SecondsLeft(BootClock.BootId, BootClock.NowNs());
@@ -70,7 +73,7 @@ internal sealed partial class Controller
     {
         if (_pending is null)
             throw new RefusalException("confirm", "nothing waits for a confirmation");
-        if (_rollBackTries > 0)
+        if (IsRollingBack)
             throw new RefusalException("confirm", "it is being rolled back already");
         _rollbackFile.Delete();
         _pending = null;
@@ -135,7 +138,7 @@ internal sealed partial class Controller
 
     private void RollBackIfDue()
     {
-        if ((IsPendingDue || _rollBackTries > 0) && Environment.TickCount64 >= _rollBackNotBeforeMs)
+        if ((IsPendingDue || IsRollingBack) && Environment.TickCount64 >= _rollBackNotBeforeMs)
             RollBack(WhyDue);
     }
 

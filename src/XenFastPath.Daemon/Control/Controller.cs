@@ -307,7 +307,7 @@ internal sealed partial class Controller : IDisposable
     {
         if (ReferenceEquals(state, State))
             return;
-        if (_rollBackTries == 0)
+        if (!IsRollingBack)
             Save(state, State);     // a rollback goes to the disk as a whole, when it is in force
         State = state;
     }
@@ -318,7 +318,7 @@ internal sealed partial class Controller : IDisposable
         if (ReferenceEquals(state, State))
             return;
         State = state;
-        if (_rollBackTries == 0)
+        if (!IsRollingBack)
             _file.Save(State);
         foreach (Happening happening in happenings)
             Announce(happening.Kind, happening.Subject, happening.Message);
