@@ -45,7 +45,7 @@ public sealed class BondTests
     [InlineData("active-backup", 200, 31000, "bridge", Traits = ["kernel", "oldest"])]     // XenServer's defaults
     [InlineData("active-backup", 0, 1000, "afxdp", Traits = ["kernel", "oldest"])]
     [InlineData("active-backup", 0, 1000, "redirect", Traits = ["kernel", "newest"])]
-    [InlineData("balance-slb", 0, 1000, "bridge")]
+    [InlineData("balance-slb", 0, 1000, "bridge", Traits = ["kernel", "oldest"])]
     [InlineData("balance-slb", 0, 1000, "redirect", Traits = ["kernel", "newest"])]
     [InlineData("balance-slb", 200, 1000, "bridge", Traits = ["kernel", "newest"])]
     [InlineData("balance-slb", 0, 1000, "afxdp", Traits = ["kernel", "newest"])]
@@ -116,7 +116,7 @@ public sealed class BondTests
     [Theory]
     [InlineData("active-backup", Traits = ["kernel", "newest"])]
     [InlineData("balance-slb", Traits = ["kernel", "newest"])]
-    [InlineData("lacp")]
+    [InlineData("lacp", Traits = ["kernel", "oldest"])]
     public void A_bond_of_cards_carries_a_vlan_and_the_native_network_on_the_fast_path(string mode)
     {
         using Lab.Lab lab = new(guests: 2);

@@ -12,7 +12,7 @@ public sealed class VlanTests
 
     /// <summary>With a veth as the trunk, which the bridge and redirect can carry; and with a real card on the fast path.</summary>
     [Theory]
-    [InlineData("bridge", false)]
+    [InlineData("bridge", false, Traits = ["kernel", "oldest"])]
     [InlineData("redirect", false, Traits = ["kernel", "newest"])]
     [InlineData("afxdp", true)]
     public void Three_vlans_and_the_native_network_are_apart(string datapath, bool card)
@@ -54,6 +54,7 @@ public sealed class VlanTests
     }
 
     [Fact]
+    [Trait("kernel", "oldest")]
     public void Tagged_frames_of_guests_and_tags_without_an_object_go_nowhere()
     {
         using Lab.Lab lab = new(guests: 4);
