@@ -274,16 +274,23 @@ static __always_inline struct xfp_heartbeat *heartbeat(void)
 	return bpf_map_lookup_elem(&xfp_heartbeats, &zero);
 }
 
-/* Are both processes alive? 0 or the reason for PASS. */
-static __always_inline u32 stale(const struct xfp_port *port, u64 now)
+/*
+ * Are both processes alive? 0 or the reason for PASS. All workers of the forwarder are asked: which of them a frame meets
+ * depends on its queue, and on the member that its bond chooses.
+ */
+static __always_inline u32 stale(u64 now)
 {
 	struct xfp_heartbeat *beat = heartbeat();
+	u32 i;
 
 	if (!beat || control_stale(beat, now))
 		return XFP_C_PASS_CONTROL_STALE;
-	if (!beat->forwarder_up ||
-	    since(now, beat->worker[port->worker & (XFP_WORKERS_MAX - 1)].ns) > (s64)XFP_FORWARDER_STALE_NS)
+	if (!beat->forwarder_up)
 		return XFP_C_PASS_FORWARDER_STALE;
+	for (i = 0; i < XFP_WORKERS_MAX && i < beat->workers; i++) {
+		if (since(now, beat->worker[i].ns) > (s64)XFP_FORWARDER_STALE_NS)
+			return XFP_C_PASS_FORWARDER_STALE;
+	}
 	return 0;
 }
 
@@ -331,7 +338,7 @@ int xfp_xdp(struct xdp_md *ctx)
 	if (found.source)
 		note(found.source, verdict != SURE, now);
 	if (verdict == SURE) {
-		dead = stale(port, now);
+		dead = stale(now);
 		if (dead)
 			verdict = dead;
 		else if (ctx->rx_queue_index >= port->queues)

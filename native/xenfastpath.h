@@ -12,7 +12,7 @@
 #ifndef XENFASTPATH_H
 #define XENFASTPATH_H
 
-#define XFP_LAYOUT_VERSION	3
+#define XFP_LAYOUT_VERSION	4
 
 #define XFP_PORTS_MAX		8192	/* ports of one daemon; a port id is an index below it, 0 is never used */
 #define XFP_NEAR_IFINDEXES	65536	/* devices below it are found without hashing */
@@ -63,7 +63,7 @@ struct xfp_port {
 	unsigned int frame_max;		/* longest frame it may be given as an output, bytes: MTU + 14 */
 	unsigned short xsk_base;	/* XSKMAP slot of its queue 0 */
 	unsigned short queues;		/* AF_XDP sockets it has, from xsk_base on; other queues PASS */
-	unsigned short worker;		/* forwarder thread that serves it */
+	unsigned short reserved;
 	unsigned short tag;		/* a VLAN subinterface: its VID; 0 for every other port */
 	unsigned int bridge;		/* ifindex of its bridge; for the next control process, the program does not read it */
 	unsigned short trunk;		/* a VLAN subinterface: id of the port that carries its frames */
@@ -93,9 +93,11 @@ struct xfp_heartbeat {
 	unsigned long long control_ns;	/* CLOCK_MONOTONIC at which the FDB mirror was last caught up */
 	unsigned int forwarder_up;	/* written by control: 1 when all ports are in the forwarder, 0 when it died */
 	unsigned int netns;		/* inode of the network namespace whose devices the ports are; for lost.bpf.c */
-	unsigned long long pad1[6];
+	unsigned int workers;		/* written by the forwarder when it takes the maps: how many of the slots below are in use */
+	unsigned int pad0;
+	unsigned long long pad1[5];
 	struct {
-		unsigned long long ns;	/* CLOCK_MONOTONIC of the thread's latest round */
+		unsigned long long ns;	/* CLOCK_MONOTONIC of the thread's latest round, at most a millisecond older */
 		unsigned long long pad[7];
 	} worker[XFP_WORKERS_MAX];
 };

@@ -187,7 +187,7 @@ public sealed record FdbSyncInfo(long Entries, long FastPathEntries);
 public sealed record ForwarderInfo(
     string State,             // running | stale | down
     int? Pid, string? InstructionSet, long? HeartbeatAgeMs, int Ports, int FramesTotal, int FramesFree, long Gen0Collections,
-    long Restarts);
+    long Restarts, int Workers = 1);
 
 /// <summary>Everything <c>xfp show</c> draws.</summary>
 public sealed record ShowInfo(string Version, string Kernel, string Instance, ForwarderInfo Forwarder, IReadOnlyList<NetworkInfo> Networks,

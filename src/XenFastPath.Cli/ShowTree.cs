@@ -47,6 +47,10 @@ internal sealed class ShowTree(ShowInfo now, ShowInfo? before, Terminal terminal
         {
             parts.Add($"pid {pid}");
             parts.Add(forwarder.InstructionSet ?? Words.None);
+            if (forwarder.Workers > 1)
+            {
+                parts.Add($"{forwarder.Workers} workers");
+            }
             parts.Add($"{forwarder.Ports} {(forwarder.Ports == 1 ? "port" : "ports")}");
             parts.Add($"frames {forwarder.FramesFree}/{forwarder.FramesTotal} free");
         }

@@ -18,7 +18,8 @@ internal enum Mode
 }
 
 /// <summary>Folders and programs that it works with, and how many addresses its tables have room for.</summary>
-internal sealed record Options(Mode Mode, string StateDir, string RunDir, string Bpffs, string? Forwarder, int MacsMax)
+internal sealed record Options(
+    Mode Mode, string StateDir, string RunDir, string Bpffs, string? Forwarder, int MacsMax, IReadOnlyList<string> ForwarderArguments)
 {
     private const int MacsLeast = 1024;
 
@@ -27,6 +28,7 @@ internal sealed record Options(Mode Mode, string StateDir, string RunDir, string
     [
         "--guard", "--state-dir", StateDir, "--run-dir", RunDir, "--bpffs", Bpffs, "--macs-max", MacsMax.ToString(CultureInfo.InvariantCulture),
         .. Forwarder is null ? [] : (string[])["--forwarder", Forwarder],
+        .. ForwarderArguments,
     ];
 
     /// <summary>Whoever holds the lock of this file works on the run-dir.</summary>
@@ -35,7 +37,7 @@ internal sealed record Options(Mode Mode, string StateDir, string RunDir, string
     /// <summary>Null if they are not understood (<paramref name="problem"/> says why) or ask for help.</summary>
     public static Options? Parse(string[] args, out string? problem)
     {
-        Options options = new(Mode.Serve, "/var/lib/xenfastpath", "/run/xenfastpath", "/sys/fs/bpf", null, Limits.MacsDefault);
+        Options options = new(Mode.Serve, "/var/lib/xenfastpath", "/run/xenfastpath", "/sys/fs/bpf", null, Limits.MacsDefault, []);
         problem = null;
         for (int i = 0; i < args.Length; i++)
         {
@@ -57,6 +59,13 @@ internal sealed record Options(Mode Mode, string StateDir, string RunDir, string
                 }
 
                 options = options with { MacsMax = macs };
+                i++;
+                continue;
+            }
+
+            if (ForwarderOptions.HandedOn.Contains(args[i]) && word is not null)
+            {
+                options = options with { ForwarderArguments = [.. options.ForwarderArguments, args[i], word] };
                 i++;
                 continue;
             }
@@ -84,6 +93,6 @@ internal sealed record Options(Mode Mode, string StateDir, string RunDir, string
             i++;
         }
 
-        return options;
+        return ForwarderOptions.Parse([.. options.ForwarderArguments], out problem) is null ? null : options;
     }
 }

@@ -19,6 +19,7 @@ internal static class Program
 {
     private const string Usage = """
         usage: xenfastpathd [--rollback] [--state-dir DIR] [--run-dir DIR] [--bpffs DIR] [--forwarder FILE] [--macs-max N]
+                            [--arena-mib N] [--workers N] [--cpus LIST] [--busy-poll-us N]
 
         The control process of XenFastPath. It makes the networks that its state file names, and starts a forwarder
         if none serves its run-dir. Talk to it with xfp.
@@ -28,6 +29,11 @@ internal static class Program
           --bpffs DIR       BPF file system for pins (default /sys/fs/bpf)
           --forwarder FILE  the forwarder's program (default: xenfastpath-forwarder beside this one)
           --macs-max N      addresses that the fast path's tables have room for (default 131072; 1024 to 1048576)
+        For the forwarder that it starts:
+          --arena-mib N     packet memory in MiB (default 64)
+          --workers N       packet threads (default 1, or one for each CPU of --cpus)
+          --cpus LIST       CPUs that they run on, as 2,3; one each
+          --busy-poll-us N  poll physical ports for so long after a frame, before sleeping (default 0)
           --version
         """;
 
@@ -184,7 +190,8 @@ internal static class Program
 
         public Engine(Options options)
         {
-            _fastPath = new FastPathManager(options.Bpffs, options.RunDir, options.Forwarder, _rtnl, options.MacsMax);
+            ForwarderStart forwarder = new(options.Forwarder, options.ForwarderArguments);
+            _fastPath = new FastPathManager(options.Bpffs, options.RunDir, forwarder, _rtnl, options.MacsMax);
             Observer observer = new(_rtnl, Generic, new Bypass(_rtnl, _nftables, ForeignPrograms.On), _fastPath, NetworkNamespace.Inode);
             Controller = new Controller(new StateFile(options.StateDir, SyncDirectory), new RollbackFile(options.StateDir, SyncDirectory),
                 () => Guard.Start(options), _rtnl, Generic, _fastPath, observer, new EventHub(),

@@ -1,4 +1,4 @@
-// The one packet memory: frames, who owns each of them, and the stack of free ones.
+// The one packet memory: frames, and who owns each of them. The free ones lie in FrameDepot.cs.
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
@@ -8,7 +8,7 @@ namespace XenFastPath.Dataplane;
 /// <summary>In whose hands a frame is. Stored in the top two bits of a ledger entry; the rest is the queue's index.</summary>
 public enum FrameOwner : ushort
 {
-    /// <summary>On the free stack.</summary>
+    /// <summary>In the depot, or in a worker's cache of free frames.</summary>
     Free = 0x0000,
 
     /// <summary>In a fill ring, in the kernel, or in an RX ring not read yet.</summary>
@@ -21,7 +21,8 @@ public enum FrameOwner : ushort
 /// <summary>
 /// All frames of a forwarder. A frame is a <see cref="Limits.FrameBytes"/> chunk, named by its index; addresses in descriptors are
 /// offsets into the arena. The ledger says who owns each frame, the kernel included, so that a completion that the kernel invents
-/// (kernel-side bugs exist) cannot free somebody else's frame. Only the loop thread touches ledger and stack.
+/// (kernel-side bugs exist) cannot free somebody else's frame. An entry is written by whoever has the frame: a worker that serves the
+/// queue, or that has just taken it from a free list; so no two ever write one.
 /// Frame 0 is never handed out: it is the tombstone, see <see cref="TombstoneBytes"/>.
 /// </summary>
 public sealed unsafe class Arena : IDisposable
@@ -41,8 +42,6 @@ public sealed unsafe class Arena : IDisposable
 
     private readonly SharedMemory _memory;
     private readonly ushort* _ledger;
-    private readonly uint* _free;
-    private uint _freeCount;
 
     /// <summary>Makes an arena of <paramref name="bytes"/> bytes; all frames but the tombstone are free.</summary>
     public Arena(long bytes)
@@ -52,9 +51,7 @@ public sealed unsafe class Arena : IDisposable
         Base = _memory.Address;
         Bytes = _memory.Bytes;
         _ledger = (ushort*)NativeMemory.AllocZeroed(FrameCount, sizeof(ushort));
-        _free = (uint*)NativeMemory.AllocZeroed(FrameCount, sizeof(uint));
-        for (uint frame = FrameCount - 1; frame > 0; frame--)
-            _free[_freeCount++] = frame;
+        Depot = new FrameDepot(FrameCount);
         WriteTombstone();
     }
 
@@ -67,35 +64,12 @@ public sealed unsafe class Arena : IDisposable
     /// <summary>Frames in the arena, the tombstone included.</summary>
     public uint FrameCount { get; }
 
-    /// <summary>Frames on the free stack.</summary>
-    public uint FreeCount => _freeCount;
+    /// <summary>The free frames that no worker has in its cache.</summary>
+    public FrameDepot Depot { get; }
 
     /// <summary>The frame an address lies in.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static uint FrameOf(ulong address) => (uint)(address >> Limits.FrameShift);
-
-    /// <summary>Takes a free frame for <paramref name="owner"/>; false if there is none.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public bool TryTake(FrameOwner owner, ushort queue, out uint frame)
-    {
-        if (_freeCount == 0)
-        {
-            frame = 0;
-            return false;
-        }
-
-        frame = _free[--_freeCount];
-        _ledger[frame] = (ushort)((ushort)owner | queue);
-        return true;
-    }
-
-    /// <summary>Puts a frame that the caller owns back on the stack, to be taken next: it is warm in the cache.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Return(uint frame)
-    {
-        _ledger[frame] = (ushort)FrameOwner.Free;
-        _free[_freeCount++] = frame;
-    }
 
     /// <summary>Asks for a frame's first line and its ledger entry. x86 only; a wild address is harmless.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -113,25 +87,9 @@ public sealed unsafe class Arena : IDisposable
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Give(uint frame, FrameOwner owner, ushort queue) => _ledger[frame] = (ushort)((ushort)owner | queue);
 
-    /// <summary>Takes back every frame of a queue whose socket is closed. Returns how many there were.</summary>
-    public uint Reclaim(ushort queue)
-    {
-        uint count = 0;
-        for (uint frame = 1; frame < FrameCount; frame++)
-        {
-            if (_ledger[frame] == ((ushort)FrameOwner.Fill | queue) || _ledger[frame] == ((ushort)FrameOwner.Tx | queue))
-            {
-                Return(frame);
-                count++;
-            }
-        }
-
-        return count;
-    }
-
     /// <summary>
     /// Counts the whole ledger: <paramref name="fill"/> and <paramref name="tx"/> are raised per queue, the result is the number
-    /// of free frames. Between two rounds the loop itself holds none.
+    /// of free frames. Between two rounds a loop itself holds none.
     /// </summary>
     public uint CountOwners(uint* fill, uint* tx)
     {
@@ -161,7 +119,7 @@ public sealed unsafe class Arena : IDisposable
     public void Dispose()
     {
         NativeMemory.Free(_ledger);
-        NativeMemory.Free(_free);
+        Depot.Dispose();
         _memory.Dispose();
     }
 

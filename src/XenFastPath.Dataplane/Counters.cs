@@ -1,4 +1,5 @@
-// What the forwarder counts, and the shared memory in which it counts: written by the forwarder, mapped read-only by control.
+// What the forwarder counts, and the shared memory in which it counts: written by its workers, mapped read-only by control, which adds
+// the workers' numbers up.
 using System.Runtime.InteropServices;
 using System.Text;
 
@@ -21,6 +22,7 @@ public enum PortCounter
     DropSamePort,
     DropOversize,           // longer than the output's MTU allows
     DropTxFull,             // the output holds all the frames it may
+    DropWorkerBusy,         // another worker serves the output, and has not taken what waits for it
     DropStale,              // waited in the RX ring while the forwarder was stopped
     DropNoVlan,             // came by a trunk with a tag that no VLAN of ours has (any more)
     TxRevoked,              // waited in the TX ring too long; taken back before the kernel saw it
@@ -41,7 +43,7 @@ public enum PortCounter
     Count,
 }
 
-/// <summary>Counters of the loop as a whole.</summary>
+/// <summary>Counters of a worker's loop as a whole.</summary>
 public enum LoopCounter
 {
     Rounds,
@@ -52,10 +54,12 @@ public enum LoopCounter
     Audits,
     AuditFailures,          // must stay 0
     Gen0Collections,        // GC.CollectionCount(0) of the forwarder; must not grow
+    HandedOver,             // frames given to the worker that serves their output
+    HandoverWakes,          // times that woke it
     Count,
 }
 
-/// <summary>First page of the shared counters.</summary>
+/// <summary>First of the shared counters: what is said of the forwarder as a whole.</summary>
 [StructLayout(LayoutKind.Sequential)]
 public unsafe struct ForwarderStatus
 {
@@ -63,11 +67,10 @@ public unsafe struct ForwarderStatus
     public int Pid;
     public uint FramesTotal;
     public uint PortsInUse;
-    private fixed byte _instructionSet[16];
-    private fixed ulong _loop[64];
 
-    /// <summary>The loop's counters, indexed by <see cref="LoopCounter"/>.</summary>
-    public static ulong* Loop(ForwarderStatus* status) => status->_loop;
+    /// <summary>How many workers it has.</summary>
+    public uint Workers;
+    private fixed byte _instructionSet[16];
 
     /// <summary>"x86-64-v3" and the like, for people.</summary>
     public static string InstructionSet(ForwarderStatus* status) =>
@@ -86,11 +89,17 @@ public static unsafe class CounterMemory
 
     private const int HeaderBytes = 4096;
 
-    /// <summary>Size of the whole memory; pages of unused rows are never touched and cost nothing.</summary>
-    public const int Bytes = HeaderBytes + Layout.PortsMax * RowSlots * sizeof(ulong);
+    /// <summary>What each worker writes is on pages of its own: first its loop's counters, then a row for each port.</summary>
+    private const int LoopBytes = 4096, WorkerBytes = LoopBytes + Layout.PortsMax * RowSlots * sizeof(ulong);
 
-    /// <summary>The row of a port, indexed by <see cref="PortCounter"/>.</summary>
-    public static ulong* Row(void* memory, int port) => (ulong*)((byte*)memory + HeaderBytes) + port * RowSlots;
+    /// <summary>Size of the whole memory; pages of unused rows are never touched and cost nothing.</summary>
+    public static int Bytes(int workers) => HeaderBytes + workers * WorkerBytes;
+
+    /// <summary>The counters of a worker's loop, indexed by <see cref="LoopCounter"/>.</summary>
+    public static ulong* Loop(void* memory, int worker) => (ulong*)((byte*)memory + HeaderBytes + (long)worker * WorkerBytes);
+
+    /// <summary>A worker's row of a port, indexed by <see cref="PortCounter"/>.</summary>
+    public static ulong* Row(void* memory, int worker, int port) => Loop(memory, worker) + LoopBytes / sizeof(ulong) + port * RowSlots;
 
     /// <summary>"DropTxFull" -> "drop_tx_full".</summary>
     public static string SnakeCase(string name)

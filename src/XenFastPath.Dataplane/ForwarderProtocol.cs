@@ -78,7 +78,7 @@ public enum ForwarderPortFlags : uint
 public unsafe struct ForwarderMessage
 {
     /// <summary>Raised when the meaning of a field, of an <see cref="XskStep"/> or of a <see cref="PortCounter"/> changes.</summary>
-    public const uint CurrentProtocol = 4;
+    public const uint CurrentProtocol = 5;
 
     public ForwarderVerb Verb;
     public uint Protocol;

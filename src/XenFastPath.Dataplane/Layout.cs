@@ -8,7 +8,7 @@ namespace XenFastPath.Dataplane;
 public static class Layout
 {
     /// <summary>XFP_LAYOUT_VERSION: maps, tables and processes of another version are replaced, never reused.</summary>
-    public const int Version = 3;
+    public const int Version = 4;
 
     public const int PortsMax = 8192;
     public const int NearIfindexes = 65536;
@@ -76,7 +76,7 @@ public struct PortEntry
     public uint FrameBytesMax;
     public ushort XskBase;
     public ushort Queues;
-    public ushort Worker;
+    private readonly ushort _reserved;
     public ushort Tag;
     public uint Bridge;
     public ushort Trunk;
@@ -123,13 +123,27 @@ public unsafe struct Heartbeats
 
     /// <summary>Inode of the network namespace whose devices the ports are.</summary>
     public uint Netns;
-    private fixed ulong _pad1[6];
-    private fixed ulong _workers[Layout.WorkersMax * WorkerStride];
+
+    /// <summary>Loop threads of the forwarder; it writes this when it takes the maps.</summary>
+    public uint Workers;
+    private readonly uint _pad0;
+    private fixed ulong _pad1[5];
+    private fixed ulong _slots[Layout.WorkersMax * WorkerStride];
 
     private const int WorkerStride = 8;
 
-    /// <summary>The slot of one loop thread; it alone writes it, once a round.</summary>
-    public static ulong* WorkerNs(Heartbeats* page, int worker) => page->_workers + worker * WorkerStride;
+    /// <summary>The slot of one loop thread; it alone writes it, once a round and at most once in a millisecond.</summary>
+    public static ulong* WorkerNs(Heartbeats* page, int worker) => page->_slots + worker * WorkerStride;
+
+    /// <summary>The oldest heartbeat of all loop threads; 0: there are none.</summary>
+    public static ulong OldestNs(Heartbeats* page)
+    {
+        int count = (int)Math.Min(Volatile.Read(ref page->Workers), Layout.WorkersMax);
+        ulong oldestNs = count == 0 ? 0 : ulong.MaxValue;
+        for (int i = 0; i < count; i++)
+            oldestNs = Math.Min(oldestNs, Volatile.Read(ref *WorkerNs(page, i)));
+        return oldestNs;
+    }
 }
 
 /// <summary>Key of both FDB copies: network (16 bits) &lt;&lt; 48 | MAC (48 bits, the frame's bytes as a little-endian integer).</summary>

@@ -43,11 +43,24 @@ public static class Limits
     /// <summary>Frames taken from one RX ring before the next queue has its turn.</summary>
     public const int BatchFrames = 64;
 
-    /// <summary>Frames that belong to no port's quota: those in the loop's hands, and the tombstone.</summary>
-    public const int ReservedFrames = BatchFrames + 1;
+    /// <summary>Frames that may be on their way from one worker to another, a power of two; what does not fit is dropped.</summary>
+    public const int HandoverFrames = 256;
+
+    /// <summary>A worker's heartbeat is not written more often: every frame's program reads that line, and each write takes it away.</summary>
+    public const long HeartbeatNsMin = 1_000_000;
+
+    /// <summary>Frames that belong to no port's quota: in the workers' hands, caches and hand-over rings; and the tombstone.</summary>
+    public static uint ReservedFrames(int workers) =>
+        (uint)(workers * (BatchFrames + FrameCache.FramesMax + (workers - 1) * HandoverFrames) + 1);
 
     /// <summary>Longest sleep of an idle loop; bounds the age of its heartbeat. Each waking costs some 75 us with ten ports.</summary>
     public const int IdleWaitMsMax = 20;
+
+    /// <summary>Longest time that a loop polls after a frame instead of sleeping, where somebody asks for that at all.</summary>
+    public const int BusyPollUsMax = 1_000_000;
+
+    /// <summary>Frames that one busy poll may take from a driver (SO_BUSY_POLL_BUDGET).</summary>
+    public const int BusyPollBudgetFrames = BatchFrames;
 
     /// <summary>Longest sleep while an output has frames that the kernel did not take yet.</summary>
     public const int BackloggedWaitMsMax = 1;

@@ -14,33 +14,42 @@ public sealed unsafe class LoopThread : IDisposable
     private const int EventsMax = 64;
     private const int EpollEventBytesMax = 16;
 
-    private readonly PacketLoop _loop;
     private readonly ulong* _counters;
     private readonly Thread _thread;
     private readonly int _epoll;
     private readonly int _wake;
     private readonly int _done;
     private readonly int _cpu;
+    private readonly ulong _pollNs;
     private bool _stop;
 
-    /// <summary>Prepares a thread for the loop; <paramref name="counters"/> as the loop's. <paramref name="cpu"/> &lt; 0: any CPU.</summary>
-    public LoopThread(PacketLoop loop, ulong* counters, int cpu)
+    /// <summary>
+    /// Prepares a thread for the loop; <paramref name="counters"/> as the loop's. <paramref name="cpu"/> &lt; 0: any CPU. After its last
+    /// frame it looks for more for <paramref name="busyPollUs"/> before it sleeps.
+    /// </summary>
+    public LoopThread(PacketLoop loop, ulong* counters, int number, int cpu, int busyPollUs)
     {
-        _loop = loop;
+        Loop = loop;
         _counters = counters;
         _cpu = cpu;
+        _pollNs = (ulong)busyPollUs * 1000;
         _epoll = epoll_create1(EPOLL_CLOEXEC);
         _wake = _epoll < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         _done = _wake < 0 ? -1 : eventfd(0, EFD_CLOEXEC);
         if (_done < 0)
             throw Closing(_epoll < 0 ? "epoll_create1 for the packet thread" : "eventfd for the packet thread");
-        _loop.CommandDone = &Signal;
-        _loop.CommandDoneArgument = _done;
+        loop.CommandDone = &Signal;
+        loop.CommandDoneArgument = _done;
+        loop.Wake = &Signal;
+        loop.WakeArgument = _wake;
         // Edge triggered: the loop need not read it, and an idle round costs one system call.
         if (!Watch(_wake, EPOLLIN | EPOLLET))
             throw Closing("epoll_ctl: add the packet thread's eventfd");
-        _thread = new Thread(Run, maxStackSize: 256 * 1024) { IsBackground = true, Name = "packet-loop" };
+        _thread = new Thread(Run, maxStackSize: 256 * 1024) { IsBackground = true, Name = $"packet-loop-{number}" };
     }
+
+    /// <summary>What it runs.</summary>
+    public PacketLoop Loop { get; }
 
     /// <summary>Starts the thread.</summary>
     public void Start() => _thread.Start();
@@ -67,9 +76,9 @@ public sealed unsafe class LoopThread : IDisposable
     {
         Signal(_wake);
         ulong count;
-        while (!_loop.IsIdle)
+        while (!Loop.IsIdle)
             read(_done, &count, sizeof(ulong));
-        return _loop.Result;
+        return Loop.Result;
     }
 
     /// <summary>Ends the thread and waits for it.</summary>
@@ -77,7 +86,8 @@ public sealed unsafe class LoopThread : IDisposable
     {
         Volatile.Write(ref _stop, true);
         Signal(_wake);
-        _thread.Join();
+        if (_thread.IsAlive)
+            _thread.Join();
         Close();
     }
 
@@ -102,11 +112,18 @@ public sealed unsafe class LoopThread : IDisposable
         if (_cpu >= 0)
             PinToCpu();
         byte* events = stackalloc byte[EventsMax * EpollEventBytesMax];
-        ulong nowNs = Clock.NowNs();
+        ulong nowNs = Clock.NowNs(), workNs = nowNs;
         while (!Volatile.Read(ref _stop))
         {
-            if (_loop.Round(nowNs) == 0)
+            if (Loop.Round(nowNs) == 0)
             {
+                if (nowNs - workNs < _pollNs)
+                {
+                    Loop.Poll();
+                    nowNs = Clock.NowNs();
+                    continue;
+                }
+
                 _counters[(int)LoopCounter.IdleWaits]++;
                 Wait(events);
                 nowNs = Clock.NowNs();
@@ -114,7 +131,7 @@ public sealed unsafe class LoopThread : IDisposable
             }
 
             ulong startNs = nowNs;
-            nowNs = Clock.NowNs();
+            workNs = nowNs = Clock.NowNs();
             if (nowNs - startNs > _counters[(int)LoopCounter.RoundGapNsMax])
                 _counters[(int)LoopCounter.RoundGapNsMax] = nowNs - startNs;
         }
@@ -122,9 +139,12 @@ public sealed unsafe class LoopThread : IDisposable
 
     private void Wait(byte* events)
     {
-        int timeoutMs = _loop.IsBacklogged ? Limits.BackloggedWaitMsMax : Limits.IdleWaitMsMax;
+        int timeoutMs = Loop.IsBacklogged ? Limits.BackloggedWaitMsMax : Limits.IdleWaitMsMax;
+        if (!Loop.TrySleep())
+            return;
         // The loop scans all its queues anyway, so which of them woke it does not matter. A signal (EINTR) is as good as a timeout.
         Libc.epoll_wait(_epoll, events, EventsMax, timeoutMs);
+        Loop.WakeUp();
     }
 
     /// <summary>Thread id 0 is the calling thread; a process id would move the main thread.</summary>

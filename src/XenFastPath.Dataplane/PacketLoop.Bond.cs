@@ -6,7 +6,7 @@ namespace XenFastPath.Dataplane;
 
 /// <summary>
 /// The members of a bond that have sockets: first those that may transmit, in the kernel's order. Lives in native memory of the
-/// manager; what is attached is the loop's and changes only by <see cref="PacketLoop.PostSetBond"/>.
+/// manager, one for each loop; what is attached is the loop's and changes only by <see cref="PacketLoop.PostSetBond"/>.
 /// </summary>
 [StructLayout(LayoutKind.Sequential)]
 public unsafe struct BondOutput
@@ -45,15 +45,17 @@ public unsafe struct BondOutput
     /// <summary>How many queues it has.</summary>
     public readonly int QueueCountOf(int member) => _queueCounts[member];
 
-    /// <summary>The queue that an untagged frame leaves by, which came in by a queue of this ordinal; null: no member may transmit.</summary>
-    public readonly PortQueue* Choose(byte* frame, uint length, ushort tag, uint ordinal)
+    /// <summary>
+    /// The queue that an untagged frame leaves by, which a worker received by a queue of this ordinal; null: no member may transmit.
+    /// </summary>
+    public readonly PortQueue* Choose(byte* frame, uint length, ushort tag, uint ordinal, ushort worker)
     {
         if (Usable == 0)
             return null;
         int member = Slb != null ? MemberOf(frame, length, tag) : -1;
         if (member < 0)
             member = Usable == 1 ? 0 : (int)(BondHash.Of(Policy, frame, length, tag) % Usable);
-        return QueuesOf(member) + ordinal % _queueCounts[member];
+        return OutputPort.Choose(QueuesOf(member), _queueCounts[member], ordinal, worker);
     }
 
     /// <summary>balance-slb: by the bucket of the source address; -1: the table leaves it to the kernel's hash.</summary>
@@ -61,7 +63,7 @@ public unsafe struct BondOutput
     {
         const int sourceOffset = 6;
         int bucket = SlbAddress.Bucket(SlbAddress.Make(tag, Unsafe.ReadUnaligned<ulong>(frame + sourceOffset)));
-        Slb->FastBytes[bucket] += length;
+        Interlocked.Add(ref Slb->FastBytes[bucket], length);     // other workers send for the bond too
         uint ifindex = Volatile.Read(ref Slb->Member[bucket]);
         for (int i = 0; i < Count; i++)
         {
@@ -96,13 +98,15 @@ public sealed unsafe partial class PacketLoop
     }
 
     /// <summary>Says of all members whose their frames are (0: their own port's; null: as it is) and which table their tags are in.</summary>
-    private static void SetMembers(BondOutput* bond, ushort? owner, ushort* table)
+    private void SetMembers(BondOutput* bond, ushort? owner, ushort* table)
     {
         for (int i = 0; i < bond->Count; i++)
         {
             for (int j = 0; j < bond->QueueCountOf(i); j++)
             {
                 PortQueue* q = bond->QueuesOf(i) + j;
+                if (q->Worker != _number)
+                    continue;
                 q->Vlans = table;
                 if (owner is { } port)
                     q->Owner = port == 0 ? q->Port : port;

@@ -9,6 +9,7 @@ public sealed unsafe partial class PacketLoop
     {
         None,
         Attach,
+        Forget,
         Detach,
         AttachVlan,
         DetachVlan,
@@ -17,6 +18,8 @@ public sealed unsafe partial class PacketLoop
         Reclaim,
         SetTable,
         Barrier,
+        Pause,
+        Resume,
         Audit,
     }
 
@@ -31,9 +34,11 @@ public sealed unsafe partial class PacketLoop
     private int _done;
 
     private bool _barrierPending;
+    private bool _isPaused;
     private uint _retiredFrames;
     private uint* _auditFill;
     private uint* _auditTx;
+    private uint* _auditHandedOver;
 
     /// <summary>Called by the loop thread when a command is done, to wake the manager. Set before the loop runs.</summary>
     public delegate*<nint, void> CommandDone { get; set; }
@@ -47,12 +52,22 @@ public sealed unsafe partial class PacketLoop
     /// <summary>Manager: the latest command's result.</summary>
     public long Result => _result;
 
-    /// <summary>Manager: takes a port in; its queues' rings are set up and empty. The loop fills the fill rings.</summary>
+    /// <summary>
+    /// Manager: takes a port in; its queues' rings are set up and empty. The loop fills the fill rings of those that it serves. Each
+    /// command about ports and tables goes to all loops of the forwarder.
+    /// </summary>
     public void PostAttach(ushort port, OutputPort output)
     {
         _commandPort = port;
         _commandOutput = output;
         Post(Command.Attach);
+    }
+
+    /// <summary>Manager: has nothing sent to a port any more. All loops first do this, then <see cref="PostDetach"/>.</summary>
+    public void PostForget(ushort port)
+    {
+        _commandPort = port;
+        Post(Command.Forget);
     }
 
     /// <summary>Manager: lets a port go. When done, the loop touches its queues no more; their frames are still accounted to them.</summary>
@@ -118,10 +133,21 @@ public sealed unsafe partial class PacketLoop
         Post(Command.SetTable);
     }
 
-    /// <summary>Manager: done when every frame that waited in an RX ring at this moment has been dealt with.</summary>
+    /// <summary>
+    /// Manager: done when every frame that waited in an RX ring, or was handed over, at this moment has been dealt with; dealt with can
+    /// mean handed over, so after all loops have done it, they must do it once more.
+    /// </summary>
     public void PostBarrier() => Post(Command.Barrier);
 
-    /// <summary>Manager: checks that every frame has exactly one owner and every count is right. Result 0 if so.</summary>
+    /// <summary>Manager: has the loop do nothing but listen, so that another can count.</summary>
+    public void PostPause() => Post(Command.Pause);
+
+    /// <summary>Manager: the end of a pause.</summary>
+    public void PostResume() => Post(Command.Resume);
+
+    /// <summary>
+    /// Manager: checks that every frame has exactly one owner and every count is right, while all other loops pause. Result 0 if so.
+    /// </summary>
     public void PostAudit() => Post(Command.Audit);
 
     private void Post(Command command)
@@ -135,6 +161,7 @@ public sealed unsafe partial class PacketLoop
     {
         _auditFill = (uint*)NativeMemory.AllocZeroed(Layout.XsksMax, sizeof(uint));
         _auditTx = (uint*)NativeMemory.AllocZeroed(Layout.XsksMax, sizeof(uint));
+        _auditHandedOver = (uint*)NativeMemory.AllocZeroed(Layout.XsksMax, sizeof(uint));
     }
 
     private void ReadMailbox()
@@ -146,6 +173,9 @@ public sealed unsafe partial class PacketLoop
         {
             case Command.Attach:
                 Attach(_commandPort, _commandOutput);
+                break;
+            case Command.Forget:
+                _outputs[_commandPort] = default;
                 break;
             case Command.Detach:
                 Detach(_commandPort);
@@ -163,7 +193,7 @@ public sealed unsafe partial class PacketLoop
                 DetachBond(_commandPort);
                 break;
             case Command.Reclaim:
-                uint count = _arena.Reclaim(_commandPort);
+                uint count = _frames.Reclaim(_commandPort);
                 _retiredFrames -= count;
                 _result = count;
                 break;
@@ -171,10 +201,14 @@ public sealed unsafe partial class PacketLoop
                 _table = new MacTable(_commandTable);
                 break;
             case Command.Barrier:
-                for (int i = 0; i < _activeCount; i++)
-                    _active[i]->BarrierIndex = _active[i]->Rx.Published();
-                _barrierPending = true;
+                BeginBarrier();
                 return;
+            case Command.Pause:
+                _isPaused = true;
+                break;
+            case Command.Resume:
+                _isPaused = false;
+                break;
             case Command.Audit:
                 _result = Audit() ? 0 : 1;
                 break;
@@ -183,8 +217,27 @@ public sealed unsafe partial class PacketLoop
         Finish();
     }
 
+    private void BeginBarrier()
+    {
+        for (int i = 0; i < _activeCount; i++)
+            _active[i]->BarrierIndex = _active[i]->Rx.Published();
+        for (int i = 0; _links != null && i < _loops.Length; i++)
+        {
+            if (i != _number)
+                _links[i].BarrierIndex = _links[i].In.Published();
+        }
+
+        _barrierPending = true;
+    }
+
     private void CheckBarrier()
     {
+        for (int i = 0; _links != null && i < _loops.Length; i++)
+        {
+            if (i != _number && !_links[i].In.HasConsumed(_links[i].BarrierIndex))
+                return;
+        }
+
         for (int i = 0; i < _activeCount; i++)
         {
             if (!_active[i]->Rx.HasConsumed(_active[i]->BarrierIndex))
@@ -208,15 +261,24 @@ public sealed unsafe partial class PacketLoop
         for (int i = 0; i < output.QueueCount; i++)
         {
             PortQueue* q = output.Queues + i;
+            if (q->Worker != _number)
+                continue;
             q->Owner = port;
             _active[_activeCount++] = q;
-            PortQueue.Refill(q, _arena);
+            PortQueue.Refill(q, _frames);
         }
     }
 
     private void Detach(ushort port)
     {
         _outputs[port] = default;
+        // Nobody hands frames for it over any more, but some may wait; their queue is about to go.
+        for (int i = 0; _links != null && i < _loops.Length; i++)
+        {
+            if (i != _number)
+                TakeHandedOver(&_links[i].In);
+        }
+
         _activeCount = Remove(_active, _activeCount, port, out uint held);
         _retiredFrames += held;
         _touchedCount = Remove(_touched, _touchedCount, port, out _);
@@ -243,21 +305,37 @@ public sealed unsafe partial class PacketLoop
     {
         new Span<uint>(_auditFill, Layout.XsksMax).Clear();
         new Span<uint>(_auditTx, Layout.XsksMax).Clear();
-        uint free = _arena.CountOwners(_auditFill, _auditTx);
-        bool good = free == _arena.FreeCount;
-        uint held = 0;
-        for (int i = 0; i < _activeCount; i++)
+        new Span<uint>(_auditHandedOver, Layout.XsksMax).Clear();
+        uint free = _arena.CountOwners(_auditFill, _auditTx), notHeld = 0, cached = 0, retired = 0, held = 0;
+        foreach (PacketLoop loop in _loops)
         {
-            PortQueue* q = _active[i];
-            good &= _auditFill[q->Index] == q->FillHeld && _auditTx[q->Index] == q->TxHeld;
+            notHeld += loop.CountHandedOver(_auditHandedOver);
+            cached += loop._frames.Count;
+            retired += loop._retiredFrames;
+        }
+
+        bool good = free == _arena.Depot.Count + cached;
+        foreach (PacketLoop loop in _loops)
+            good &= AreRight(loop, ref held);
+        good &= free + held + notHeld + retired == _arena.FrameCount - 1;
+        _counters[(int)LoopCounter.Audits]++;
+        if (!good)
+            _counters[(int)LoopCounter.AuditFailures]++;
+        return good;
+    }
+
+    /// <summary>Do the counts of a loop's queues agree with the ledger's?</summary>
+    private bool AreRight(PacketLoop loop, ref uint held)
+    {
+        bool good = true;
+        for (int i = 0; i < loop._activeCount; i++)
+        {
+            PortQueue* q = loop._active[i];
+            good &= _auditFill[q->Index] == q->FillHeld && _auditTx[q->Index] == q->TxHeld + _auditHandedOver[q->Index];
             good &= q->FillHeld <= q->FillQuota && q->TxHeld <= q->TxQuota;
             held += q->FillHeld + q->TxHeld;
         }
 
-        good &= free + held + _retiredFrames == _arena.FrameCount - 1;
-        _counters[(int)LoopCounter.Audits]++;
-        if (!good)
-            _counters[(int)LoopCounter.AuditFailures]++;
         return good;
     }
 

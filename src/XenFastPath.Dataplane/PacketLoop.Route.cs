@@ -54,14 +54,13 @@ public sealed unsafe partial class PacketLoop
             SetOutput(q, port, _ports[id].FrameBytesMax, route);
     }
 
-    private static void SetOutput(PortQueue* q, OutputPort* port, uint frameBytesMax, Route* route)
+    private void SetOutput(PortQueue* q, OutputPort* port, uint frameBytesMax, Route* route)
     {
         route->Port = port;
         route->FrameBytesMax = frameBytesMax;
         route->IsPerFrame = port->Bond != null || port->Tag != 0;
-        // A flow stays on the input queue that its hash chose, so it stays on one output queue too and keeps its order.
         if (port->Bond == null)
-            route->Queue = port->Queues + (port->QueueCount == 1 ? 0u : (uint)q->Ordinal % port->QueueCount);
+            route->Queue = OutputPort.Choose(port->Queues, port->QueueCount, q->Ordinal, _number);
     }
 
     /// <summary>The queue of a frame whose port has a tag or is a bond; null: it cannot leave.</summary>
@@ -70,7 +69,7 @@ public sealed unsafe partial class PacketLoop
         OutputPort* port = route->Port;
         if (descriptor->len > route->FrameBytesMax || LacksTagRoom(descriptor, port))
             return null;
-        return port->Bond == null ? route->Queue : port->Bond->Choose(_arena.Base + descriptor->addr, descriptor->len, port->Tag, q->Ordinal);
+        return port->Bond == null ? route->Queue : port->Bond->Choose(_arena.Base + descriptor->addr, descriptor->len, port->Tag, q->Ordinal, _number);
     }
 
     /// <summary>The kernel leaves 256 bytes in front of what it receives; a tag needs four of them.</summary>
@@ -79,14 +78,14 @@ public sealed unsafe partial class PacketLoop
 
     /// <summary>Why a frame could not go where its route leads; <paramref name="queue"/> is the one it would have left by, if there was one.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private static PortCounter WhyNot(xdp_desc* descriptor, ulong key, Route* route, PortQueue* queue)
+    private PortCounter WhyNot(xdp_desc* descriptor, ulong key, Route* route, PortQueue* queue)
     {
         if (key == 0)
             return descriptor->len < Limits.EthernetHeaderBytes ? PortCounter.DropRunt : PortCounter.DropBadDescriptor;
         if (route->Port == null)
             return route->Drop;
         if (queue != null)
-            return PortCounter.DropTxFull;
+            return queue->Worker == _number ? PortCounter.DropTxFull : PortCounter.DropWorkerBusy;
         if (descriptor->len > route->FrameBytesMax)
             return PortCounter.DropOversize;
         return LacksTagRoom(descriptor, route->Port) ? PortCounter.DropBadDescriptor : PortCounter.DropOutputGone;

@@ -92,7 +92,7 @@ public sealed unsafe partial class PacketLoop
         owner->Count(PortCounter.RxBytes, descriptor->len);
         if (!TryTakeReceived(q, descriptor, out uint frame))
             return;
-        _arena.Return(frame);
+        _frames.Return(frame);
         owner->Count(PortCounter.DropNoVlan);
     }
 
@@ -124,7 +124,10 @@ public sealed unsafe partial class PacketLoop
         if (output.Bond != null)
             SetMembers(output.Bond, owner: null, table);
         for (int i = 0; output.Bond == null && i < output.QueueCount; i++)
-            output.Queues[i].Vlans = table;
+        {
+            if (output.Queues[i].Worker == _number)
+                output.Queues[i].Vlans = table;
+        }
     }
 
     private void DetachVlan(ushort port, ushort* table)

@@ -1,4 +1,4 @@
-// The packet loop: receive a batch, look up, transmit, recycle. One thread runs it; the manager thread talks to it through a
+// The packet loop: receive a batch, look up, transmit, recycle. Each worker's thread runs one; the manager thread talks to it through a
 // mailbox that the loop looks into once a round.
 //
 // The loop allocates nothing, takes no lock, throws nothing and logs nothing: what it cannot do it drops and counts.
@@ -13,6 +13,8 @@ namespace XenFastPath.Dataplane;
 public sealed unsafe partial class PacketLoop
 {
     private readonly Arena _arena;
+    private readonly FrameCache _frames;
+    private readonly ushort _number;
     private readonly PortEntry* _ports;
     private readonly ulong* _heartbeatNs;
     private readonly ulong* _counters;
@@ -24,16 +26,22 @@ public sealed unsafe partial class PacketLoop
     private int _touchedCount;
     private MacTable _table;
     private ulong _roundNs;
+    private ulong _beatNs;
 
     /// <summary>Makes a loop without ports. The pointed-to memory must outlive it.</summary>
-    /// <param name="arena">All frames; from now on the loop's.</param>
+    /// <param name="arena">All frames; from now on the loops'.</param>
     /// <param name="ports">The program's port table, <see cref="Layout.PortsMax"/> entries, read only.</param>
     /// <param name="heartbeatNs">Where to write the time of each round.</param>
     /// <param name="counters">Indexed by <see cref="LoopCounter"/>.</param>
     /// <param name="clock"><see cref="Clock.NowNs"/>, or a test's clock.</param>
-    public PacketLoop(Arena arena, PortEntry* ports, ulong* heartbeatNs, ulong* counters, delegate*<ulong> clock)
+    /// <param name="number">Which worker's it is; see <see cref="Join"/>.</param>
+    public PacketLoop(Arena arena, PortEntry* ports, ulong* heartbeatNs, ulong* counters, delegate*<ulong> clock, ushort number = 0)
     {
         _arena = arena;
+        _frames = new FrameCache(arena);
+        _number = number;
+        _loops = [this];
+        *_sleeps = 0;
         _ports = ports;
         _heartbeatNs = heartbeatNs;
         _counters = counters;
@@ -55,25 +63,37 @@ public sealed unsafe partial class PacketLoop
         _roundNs = nowNs;
         if (gapNs > Layout.StallNs)
             DiscardStale();
-        Volatile.Write(ref *_heartbeatNs, nowNs);
+        if (nowNs - _beatNs >= (ulong)Limits.HeartbeatNsMin)
+            Volatile.Write(ref *_heartbeatNs, _beatNs = nowNs);
         ReadMailbox();
+        if (_isPaused)
+            return 0;
 
         uint work = 0;
         for (int i = 0; i < _activeCount; i++)
         {
             PortQueue* q = _active[i];
             if ((q->TxHeld | q->Tombstones) != 0)
-                PortQueue.Recycle(q, _arena);
+                PortQueue.Recycle(q, _frames);
             work += Receive(q);
-            PortQueue.Refill(q, _arena);
+            PortQueue.Refill(q, _frames);
         }
 
+        if (_links != null)
+            work += Exchange();
         work += TransmitTouched();
         if (_barrierPending)
             CheckBarrier();
         _counters[(int)LoopCounter.Rounds]++;
-        _counters[(int)LoopCounter.FramesFree] = _arena.FreeCount;
+        _counters[(int)LoopCounter.FramesFree] = _frames.Count + (_number == 0 ? _arena.Depot.Count : 0);
         return work;
+    }
+
+    /// <summary>Asks the drivers that are polled for frames.</summary>
+    public void Poll()
+    {
+        for (int i = 0; i < _activeCount; i++)
+            PortQueue.Poll(_active[i]);
     }
 
     /// <summary>Is some output waiting for the kernel to take its frames?</summary>
@@ -88,9 +108,11 @@ public sealed unsafe partial class PacketLoop
         _counters[(int)LoopCounter.Stalls]++;
         for (int i = 0; i < _activeCount; i++)
         {
-            PortQueue.DiscardReceived(_active[i], _arena);
-            PortQueue.Revoke(_active[i], _arena);
+            PortQueue.DiscardReceived(_active[i], _frames);
+            PortQueue.Revoke(_active[i], _frames);
         }
+
+        DiscardHandedOver();
     }
 
     /// <summary>Takes a batch from one RX ring and puts each frame into an output's TX ring, or back.</summary>
@@ -164,10 +186,9 @@ public sealed unsafe partial class PacketLoop
             queue = Choose(q, descriptor, route);
         else if (descriptor->len > route->FrameBytesMax)
             queue = null;
-        if (queue == null || queue->TxHeld >= queue->TxQuota || queue->Tx.Reserve(1) == 0)
+        if (queue == null || queue->Worker != _number || queue->TxHeld >= queue->TxQuota || queue->Tx.Reserve(1) == 0)
         {
-            _arena.Return(frame);
-            source.Count(WhyNot(descriptor, key, route, queue), 1);
+            Divert(frame, descriptor, source, key, route, queue);
             return;
         }
 
@@ -274,7 +295,7 @@ public sealed unsafe partial class PacketLoop
         for (int i = 0; i < _touchedCount; i++)
         {
             PortQueue* q = _touched[i];
-            if (PortQueue.Transmit(q, _arena, _roundNs, _clock()))
+            if (PortQueue.Transmit(q, _frames, _roundNs, _clock()))
                 work++;
             if (q->BacklogSinceNs != 0)
                 _touched[kept++] = q;

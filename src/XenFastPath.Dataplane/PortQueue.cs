@@ -17,11 +17,14 @@ public enum QueueFlags : byte
 
     /// <summary>TX metadata may ask for checksum completion (kernel 6.8).</summary>
     TxMetadata = 2,
+
+    /// <summary>The driver is polled from the loop, which asks it for frames while there are none.</summary>
+    BusyPoll = 4,
 }
 
 /// <summary>
 /// One queue of a port: four rings, a socket, and the frames it may hold. Lives in native memory, made by the manager thread,
-/// touched by the loop thread alone from attach to detach.
+/// touched from attach to detach by the one loop that serves it.
 /// Invariant: <c>FillHeld &lt;= FillQuota</c> and <c>TxHeld &lt;= TxQuota</c>; the quotas of all queues together fit the arena.
 /// </summary>
 [StructLayout(LayoutKind.Sequential)]
@@ -47,6 +50,9 @@ public unsafe struct PortQueue
     /// <summary>Which of the port's queues this is.</summary>
     public ushort Ordinal;
 
+    /// <summary>The worker whose loop serves it, all four rings. Never changes.</summary>
+    public ushort Worker;
+
     public QueueFlags Flags;
 
     /// <summary>Is it on the loop's list of outputs to be served at the end of the round?</summary>
@@ -69,7 +75,7 @@ public unsafe struct PortQueue
     /// <summary>What a barrier waits for: frames published in the RX ring before it.</summary>
     public uint BarrierIndex;
 
-    /// <summary>The port's row, indexed by <see cref="PortCounter"/>.</summary>
+    /// <summary>The port's row of this worker, indexed by <see cref="PortCounter"/>.</summary>
     public ulong* Counters;
 
     /// <summary>A trunk: port id by VLAN identifier, <see cref="PacketLoop.VlanTableEntries"/>; null: its frames are all its port's own.</summary>
@@ -84,7 +90,7 @@ public unsafe struct PortQueue
     public readonly void Count(PortCounter counter, ulong amount) => Counters[(int)counter] += amount;
 
     /// <summary>Tops the fill ring up to the quota.</summary>
-    public static void Refill(PortQueue* q, Arena arena)
+    public static void Refill(PortQueue* q, FrameCache frames)
     {
         uint wanted = q->FillQuota - q->FillHeld;
         if (wanted == 0)
@@ -92,7 +98,7 @@ public unsafe struct PortQueue
         uint room = q->Fill.Reserve(wanted);
         for (uint i = 0; i < room; i++)
         {
-            if (!arena.TryTake(FrameOwner.Fill, q->Index, out uint frame))
+            if (!frames.TryTake(FrameOwner.Fill, q->Index, out uint frame))
             {
                 q->Count(PortCounter.FillStarved);
                 break;
@@ -109,8 +115,9 @@ public unsafe struct PortQueue
     }
 
     /// <summary>Takes back the frames that the kernel has sent.</summary>
-    public static void Recycle(PortQueue* q, Arena arena)
+    public static void Recycle(PortQueue* q, FrameCache frames)
     {
+        Arena arena = frames.Arena;
         uint count = q->Completion.Peek(q->Completion.Size);
         if (count == 0)
             return;
@@ -121,7 +128,7 @@ public unsafe struct PortQueue
             uint frame = Arena.FrameOf(address);
             if (address < arena.Bytes && arena.IsOwned(frame, FrameOwner.Tx, q->Index))
             {
-                arena.Return(frame);
+                frames.Return(frame);
                 q->TxHeld--;
             }
             else if (frame == Arena.FrameOf(Arena.TombstoneAddress) && q->Tombstones != 0)
@@ -142,11 +149,11 @@ public unsafe struct PortQueue
     /// so that another kick soon is worth it. <paramref name="roundNs"/> is when the round began that put the frames there;
     /// <paramref name="nowNs"/> is read from the clock right before this call.
     /// </summary>
-    public static bool Transmit(PortQueue* q, Arena arena, ulong roundNs, ulong nowNs)
+    public static bool Transmit(PortQueue* q, FrameCache frames, ulong roundNs, ulong nowNs)
     {
         // From here to the kernel's read nothing may stop the thread for long; what was stopped longer is not sent.
         if (nowNs - roundNs > (ulong)Layout.StallNs || IsStuck(q, nowNs))
-            Revoke(q, arena);
+            Revoke(q, frames);
         uint before = q->Tx.Pending();
         q->Tx.Submit();
         if (q->Fd >= 0 && ((q->Flags & QueueFlags.ZeroCopy) == 0 || q->Tx.NeedsWakeup))
@@ -172,22 +179,22 @@ public unsafe struct PortQueue
     /// is pointed at the tombstone, and that only in copy mode, where the kernel reads the ring inside our own system calls; a
     /// zero-copy driver reads it whenever it likes, and sends what it finds without us being awake, so nothing published is old.
     /// </summary>
-    public static void Revoke(PortQueue* q, Arena arena)
+    public static void Revoke(PortQueue* q, FrameCache frames)
     {
         while (q->Tx.TryUnput(out xdp_desc* descriptor))
-            TakeBack(q, arena, Arena.FrameOf(descriptor->addr));
+            TakeBack(q, frames, Arena.FrameOf(descriptor->addr));
         if ((q->Flags & QueueFlags.ZeroCopy) != 0)
             return;
         // Kernels before 6.17 may have sent what their index does not show yet: those frames are completed, not taken back.
-        Recycle(q, arena);
+        Recycle(q, frames);
         uint pending = q->Tx.Pending();
         for (uint i = 0; i < pending; i++)
         {
             xdp_desc* descriptor = q->Tx.PendingDescriptor(i);
             uint frame = Arena.FrameOf(descriptor->addr);
-            if (!arena.IsOwned(frame, FrameOwner.Tx, q->Index))
+            if (!frames.Arena.IsOwned(frame, FrameOwner.Tx, q->Index))
                 continue;   // a tombstone already, or sent while the kernel's index lags behind
-            TakeBack(q, arena, frame);
+            TakeBack(q, frames, frame);
             descriptor->addr = Arena.TombstoneAddress;
             descriptor->len = Arena.TombstoneBytes;
             descriptor->options = 0;
@@ -197,9 +204,9 @@ public unsafe struct PortQueue
         q->BacklogSinceNs = 0;
     }
 
-    private static void TakeBack(PortQueue* q, Arena arena, uint frame)
+    private static void TakeBack(PortQueue* q, FrameCache frames, uint frame)
     {
-        arena.Return(frame);
+        frames.Return(frame);
         q->TxHeld--;
         q->Count(PortCounter.TxRevoked);
     }
@@ -209,8 +216,9 @@ public unsafe struct PortQueue
         q->BacklogSinceNs != 0 && (q->Flags & QueueFlags.ZeroCopy) == 0 && nowNs - q->BacklogSinceNs > (ulong)Layout.StallNs;
 
     /// <summary>Throws away what waits in the RX ring.</summary>
-    public static void DiscardReceived(PortQueue* q, Arena arena)
+    public static void DiscardReceived(PortQueue* q, FrameCache frames)
     {
+        Arena arena = frames.Arena;
         uint count = q->Rx.Peek(q->Rx.Size);
         for (uint i = 0; i < count; i++)
         {
@@ -221,12 +229,19 @@ public unsafe struct PortQueue
                 continue;
             }
 
-            arena.Return(frame);
+            frames.Return(frame);
             q->FillHeld--;
             q->Count(PortCounter.DropStale);
         }
 
         q->Rx.Release(count);
+    }
+
+    /// <summary>Has the kernel poll the driver now, if the queue is one for that.</summary>
+    public static void Poll(PortQueue* q)
+    {
+        if ((q->Flags & QueueFlags.BusyPoll) != 0)
+            Libc.recvfrom(q->Fd, null, 0, Libc.MSG_DONTWAIT, null, null);
     }
 
     private static void Kick(PortQueue* q)
@@ -250,10 +265,10 @@ public unsafe struct OutputPort
     /// <summary>Its own, or the trunk's; null: a bond's, or a VLAN's on one.</summary>
     public PortQueue* Queues;
 
-    /// <summary>The members of the bond; null: it is none.</summary>
+    /// <summary>The members of the bond, the loop's own copy; null: it is none.</summary>
     public BondOutput* Bond;
 
-    /// <summary>The port's row, indexed by <see cref="PortCounter"/>.</summary>
+    /// <summary>The port's row, indexed by <see cref="PortCounter"/>; each worker has its own.</summary>
     public ulong* Counters;
 
     public uint Generation;
@@ -263,6 +278,24 @@ public unsafe struct OutputPort
 
     /// <summary>The VLAN identifier that its frames get; 0: none.</summary>
     public ushort Tag;
+
+    /// <summary>
+    /// One of several queues for the frames that a worker received by a queue with this ordinal: one that it serves itself, if there is
+    /// one. All frames of a flow come by one queue, so they leave by one too and keep their order.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static PortQueue* Choose(PortQueue* queues, uint count, uint ordinal, ushort worker)
+    {
+        PortQueue* chosen = queues + (count == 1 ? 0 : ordinal % count);
+        for (uint i = 1; i < count && chosen->Worker != worker; i++)
+        {
+            PortQueue* other = queues + (ordinal + i) % count;
+            if (other->Worker == worker)
+                return other;
+        }
+
+        return chosen;
+    }
 
     /// <summary>Counts what became of a frame that leaves by this port.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

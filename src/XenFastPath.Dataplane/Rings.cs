@@ -1,4 +1,4 @@
-// The four AF_XDP rings: single producer, single consumer, in memory shared with the kernel.
+// The four AF_XDP rings: single producer, single consumer, in memory shared with the kernel. Two workers hand frames over by the same.
 // Ordering as net/xdp/xsk_queue.h demands: entries, then a release-store of the index that publishes them; an acquire-load of
 // the other side's index before its entries are touched.
 using System.Runtime.CompilerServices;
@@ -91,13 +91,28 @@ public unsafe struct Ring
         entry->options = options;
     }
 
+    /// <summary>Producer: the next reserved frame for another worker (hand-over ring).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void PutHandover(in HandoverFrame frame) => ((HandoverFrame*)_entries)[_cachedProducer++ & _mask] = frame;
+
     /// <summary>Producer: takes back the latest descriptor that was put but not published; false if all are published.</summary>
     public bool TryUnput(out xdp_desc* descriptor)
     {
-        bool isPublished = _cachedProducer == *_producer;       // nobody but the producer writes it
+        bool isPublished = Unpublished == 0;
         descriptor = isPublished ? null : (xdp_desc*)_entries + (--_cachedProducer & _mask);
         return !isPublished;
     }
+
+    /// <summary>Producer: the same for a hand-over ring.</summary>
+    public bool TryUnputHandover(out HandoverFrame* frame)
+    {
+        bool isPublished = Unpublished == 0;
+        frame = isPublished ? null : (HandoverFrame*)_entries + (--_cachedProducer & _mask);
+        return !isPublished;
+    }
+
+    /// <summary>Producer: entries that were put since the last <see cref="Submit"/>.</summary>
+    public readonly uint Unpublished => _cachedProducer - *_producer;       // nobody but the producer writes it
 
     /// <summary>Producer: publishes what was put since the last call.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -135,6 +150,10 @@ public unsafe struct Ring
     /// <summary>Consumer: the i-th peeked address (completion ring).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly ulong Address(uint i) => ((ulong*)_entries)[(_cachedConsumer + i) & _mask];
+
+    /// <summary>Consumer: the i-th peeked frame of another worker (hand-over ring).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly HandoverFrame* Handover(uint i) => (HandoverFrame*)_entries + ((_cachedConsumer + i) & _mask);
 
     /// <summary>Consumer: gives <paramref name="count"/> entries back.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

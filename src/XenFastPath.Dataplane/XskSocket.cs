@@ -35,6 +35,9 @@ public struct XskRequest
     public uint FillFrames;
     public uint TxFrames;
 
+    /// <summary>How long the kernel may poll the driver for one call, us; 0: interrupts bring the frames.</summary>
+    public int BusyPollUs;
+
     /// <summary>May TX metadata be used? In zero-copy mode only if the driver says so (netdev xsk-features).</summary>
     public bool ZeroCopyTxMetadata;
 }
@@ -84,6 +87,8 @@ public sealed unsafe class XskGroup(Arena arena, bool isZeroCopy)
         int budget = Limits.TxBudgetFrames;
         setsockopt(fd, IfXdp.SOL_XDP, IfXdp.XDP_MAX_TX_SKB_BUDGET, &budget, sizeof(int));
         RaiseSendBuffer(fd, request.TxFrames);
+        if (request.BusyPollUs != 0 && PreferBusyPoll(fd, request.BusyPollUs))
+            q->Flags |= QueueFlags.BusyPoll;
         _members[_count++] = fd;
         return 0;
     }
@@ -187,6 +192,18 @@ public sealed unsafe class XskGroup(Arena arena, bool isZeroCopy)
         }
 
         return 0;
+    }
+
+    /// <summary>
+    /// socket(7), Documentation/networking/napi.rst: the driver's interrupts stay away as long as somebody polls, if its
+    /// napi_defer_hard_irqs and gro_flush_timeout say so. False: this kernel, or its configuration, does not offer it.
+    /// </summary>
+    private static bool PreferBusyPoll(int fd, int pollUs)
+    {
+        int one = 1, budget = Limits.BusyPollBudgetFrames;
+        return setsockopt(fd, SOL_SOCKET, AsmSocket.SO_PREFER_BUSY_POLL, &one, sizeof(int)) == 0
+            && setsockopt(fd, SOL_SOCKET, AsmSocket.SO_BUSY_POLL, &pollUs, sizeof(int)) == 0
+            && setsockopt(fd, SOL_SOCKET, AsmSocket.SO_BUSY_POLL_BUDGET, &budget, sizeof(int)) == 0;
     }
 
     private static bool SetRing(int fd, int option, uint size) => setsockopt(fd, IfXdp.SOL_XDP, option, &size, sizeof(uint)) == 0;

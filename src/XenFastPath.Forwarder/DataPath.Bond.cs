@@ -49,17 +49,20 @@ internal sealed unsafe partial class DataPath
         step = XskStep.None;
         if (port->Output.Bond == null)
         {
-            new Span<ulong>(_memory.Row(request.Port), CounterMemory.RowSlots).Clear();
+            _memory.Clear(request.Port);
             *port = new ManagedPort { Ifindex = request.Ifindex };
-            port->Output.Bond = (BondOutput*)NativeMemory.AllocZeroed((nuint)sizeof(BondOutput));
+            port->Output.Bond = (BondOutput*)NativeMemory.AllocZeroed((nuint)_workers.Length, (nuint)sizeof(BondOutput));
             _memory.Status->PortsInUse = ++PortCount;
         }
 
-        port->Output.Counters = _memory.Row(request.Port);
         port->Output.Generation = request.Generation;
         port->Output.QueueCount = 1;
-        _loop.PostSetBond((ushort)request.Port, port->Output, &members, port->Vlans);
-        _thread.Complete();
+        for (int i = 0; i < _workers.Length; i++)
+        {
+            _workers[i].Loop.PostSetBond((ushort)request.Port, OutputOf(request.Port, i), &members, VlansOf(port, i));
+            _workers[i].Complete();
+        }
+
         ReleaseMembers(request.Port);
         for (int i = 0; i < request.Count; i++)
             _ports[request.Members[i]].Bond = (ushort)request.Port;
@@ -70,8 +73,12 @@ internal sealed unsafe partial class DataPath
     private void RemoveBond(uint id)
     {
         ManagedPort* port = _ports + id;
-        _loop.PostDetachBond((ushort)id);
-        _thread.Complete();
+        foreach (LoopThread worker in _workers)
+        {
+            worker.Loop.PostDetachBond((ushort)id);
+            worker.Complete();
+        }
+
         ReleaseMembers(id);
         _slbTables[id]?.Dispose();
         _slbTables[id] = null;

@@ -18,28 +18,35 @@ internal sealed unsafe partial class DataPath
         if (trunk->Output.QueueCount == 0 || trunk->Trunk != 0)
             return Errno.ENOENT;
         if (trunk->Vlans == null)
-            trunk->Vlans = (ushort*)NativeMemory.AllocZeroed(PacketLoop.VlanTableEntries, sizeof(ushort));
+            trunk->Vlans = (ushort*)NativeMemory.AllocZeroed((nuint)(_workers.Length * PacketLoop.VlanTableEntries), sizeof(ushort));
         if (trunk->Vlans[request.Tag] != 0)
             return Errno.EEXIST;
-        ulong* counters = _memory.Row(request.Port);
-        new Span<ulong>(counters, CounterMemory.RowSlots).Clear();
+        _memory.Clear(request.Port);
         ManagedPort* port = _ports + request.Port;
         *port = new ManagedPort { Ifindex = request.Ifindex, Trunk = (ushort)request.Trunk };
         port->Output = trunk->Output;
-        port->Output.Counters = counters;
         port->Output.Generation = request.Generation;
         port->Output.Tag = (ushort)request.Tag;
         _memory.Status->PortsInUse = ++PortCount;
-        _loop.PostAttachVlan((ushort)request.Port, port->Output, trunk->Vlans);
-        _thread.Complete();
+        for (int i = 0; i < _workers.Length; i++)
+        {
+            _workers[i].Loop.PostAttachVlan((ushort)request.Port, OutputOf(request.Port, i), VlansOf(trunk, i));
+            _workers[i].Complete();
+        }
+
         step = XskStep.None;
         return 0;
     }
 
     private void RemoveVlan(uint id)
     {
-        _loop.PostDetachVlan((ushort)id, _ports[_ports[id].Trunk].Vlans);
-        _thread.Complete();
+        ManagedPort* trunk = _ports + _ports[id].Trunk;
+        for (int i = 0; i < _workers.Length; i++)
+        {
+            _workers[i].Loop.PostDetachVlan((ushort)id, VlansOf(trunk, i));
+            _workers[i].Complete();
+        }
+
         _ports[id] = default;
         _memory.Status->PortsInUse = --PortCount;
     }

@@ -1,4 +1,4 @@
-// Arena, loop and ports of one forwarder, as the manager handles them.
+// Arena, workers and ports of one forwarder, as the manager handles them.
 using System.Runtime.InteropServices;
 using XenFastPath.Dataplane;
 using XenFastPath.Interop;
@@ -6,8 +6,9 @@ using XenFastPath.Interop;
 namespace XenFastPath.Forwarder;
 
 /// <summary>
-/// The data path from the manager's side. A port comes in: sockets, then the loop, then the XSKMAP. It goes the other way round:
-/// XSKMAP, loop, sockets, and last its frames back to the free stack.
+/// The data path from the manager's side. A port comes in: sockets, then the loops, then the XSKMAP. It goes the other way round:
+/// XSKMAP, loops, sockets, and last its frames back to the free ones. Every loop knows every port; each of a port's queues is served by
+/// the one whose number it bears.
 /// </summary>
 internal sealed unsafe partial class DataPath : IDisposable
 {
@@ -17,6 +18,7 @@ internal sealed unsafe partial class DataPath : IDisposable
     [StructLayout(LayoutKind.Sequential)]
     private struct ManagedPort
     {
+        /// <summary>As the first worker has it; <see cref="OutputOf"/> says what another one gets.</summary>
         public OutputPort Output;
         public uint Ifindex;
         public uint XskBase;
@@ -26,7 +28,7 @@ internal sealed unsafe partial class DataPath : IDisposable
         /// <summary>A VLAN: its trunk's port id. 0: it has sockets of its own.</summary>
         public ushort Trunk;
 
-        /// <summary>A trunk: the loop's table of its VLANs; null before the first.</summary>
+        /// <summary>A trunk: tables of its VLANs, one for each loop; null before the first.</summary>
         public ushort* Vlans;
 
         /// <summary>A member: its bond's port id.</summary>
@@ -35,35 +37,48 @@ internal sealed unsafe partial class DataPath : IDisposable
 
     private readonly ForwarderMemory _memory;
     private readonly Arena _arena;
-    private readonly PacketLoop _loop;
-    private readonly LoopThread _thread;
+    private readonly LoopThread[] _workers;
+    private readonly int[] _queuesOf;
+    private readonly int _busyPollUs;
     private readonly XskGroup _copy;
     private readonly XskGroup _zeroCopy;
     private readonly ManagedPort* _ports;
     private readonly bool* _queueTaken;
-    private uint _quotaFrames = Limits.ReservedFrames;
+    private uint _quotaFrames;
 
-    public DataPath(ForwarderMemory memory, PortEntry* ports, Heartbeats* heartbeats, long arenaBytes, int cpu)
+    public DataPath(ForwarderMemory memory, PortEntry* ports, Heartbeats* heartbeats, ForwarderOptions options)
     {
         _memory = memory;
-        _arena = new Arena(arenaBytes);
+        _arena = new Arena(options.ArenaBytes);
         _memory.Status->FramesTotal = _arena.FrameCount;
-        _loop = new PacketLoop(_arena, ports, Heartbeats.WorkerNs(heartbeats, 0), memory.Loop, &Clock.NowNs);
+        _quotaFrames = Limits.ReservedFrames(options.Workers);
+        _queuesOf = new int[options.Workers];
+        _busyPollUs = options.BusyPollUs;
         _copy = new XskGroup(_arena, isZeroCopy: false);
         _zeroCopy = new XskGroup(_arena, isZeroCopy: true);
         _ports = (ManagedPort*)NativeMemory.AllocZeroed(Layout.PortsMax, (nuint)sizeof(ManagedPort));
         _queueTaken = (bool*)NativeMemory.AllocZeroed(Layout.XsksMax, sizeof(bool));
+        _workers = new LoopThread[options.Workers];
+        PacketLoop[] loops = new PacketLoop[options.Workers];
+        for (int i = 0; i < loops.Length; i++)
+            loops[i] = new PacketLoop(_arena, ports, Heartbeats.WorkerNs(heartbeats, i), memory.Loop(i), &Clock.NowNs, (ushort)i);
+        PacketLoop.Join(loops);
         try
         {
-            _thread = new LoopThread(_loop, memory.Loop, cpu);
+            for (int i = 0; i < loops.Length; i++)
+                _workers[i] = new LoopThread(loops[i], memory.Loop(i), i, options.Cpus is null ? -1 : options.Cpus[i], options.BusyPollUs);
         }
         catch (SystemCallException)
         {
+            foreach (LoopThread? worker in _workers)
+                worker?.Dispose();
             _arena.Dispose();
             throw;
         }
 
-        _thread.Start();
+        foreach (LoopThread worker in _workers)
+            worker.Start();
+        Volatile.Write(ref heartbeats->Workers, (uint)options.Workers);
     }
 
     public uint PortCount { get; private set; }
@@ -121,14 +136,18 @@ internal sealed unsafe partial class DataPath : IDisposable
         port->Output = new OutputPort
         {
             Queues = queues,
-            Counters = _memory.Row(request.Port),
+            Counters = _memory.Row(0, request.Port),
             Generation = request.Generation,
             QueueCount = (ushort)request.QueueCount,
         };
         _quotaFrames += quota;
         _memory.Status->PortsInUse = ++PortCount;
-        _loop.PostAttach((ushort)request.Port, port->Output);
-        _thread.Complete();
+        for (int i = 0; i < _workers.Length; i++)
+        {
+            _workers[i].Loop.PostAttach((ushort)request.Port, OutputOf(request.Port, i));
+            _workers[i].Complete();
+        }
+
         step = XskStep.XskMap;
         error = EnterXskMap(port, xskMap);
         if (error != 0)
@@ -163,11 +182,21 @@ internal sealed unsafe partial class DataPath : IDisposable
         {
             uint slot = port->XskBase + i;
             LibBpf.bpf_map_delete_elem(xskMap, &slot);
-            _thread.Unwatch(queues[i].Fd);
+            _workers[queues[i].Worker].Unwatch(queues[i].Fd);
         }
 
-        _loop.PostDetach((ushort)id);
-        _thread.Complete();
+        foreach (LoopThread worker in _workers)
+        {
+            worker.Loop.PostForget((ushort)id);
+            worker.Complete();
+        }
+
+        foreach (LoopThread worker in _workers)
+        {
+            worker.Loop.PostDetach((ushort)id);
+            worker.Complete();
+        }
+
         Retire(queues, count, port->Flags);
         NativeMemory.Free(port->Vlans);
         _quotaFrames -= port->Quota;
@@ -178,20 +207,43 @@ internal sealed unsafe partial class DataPath : IDisposable
 
     public void SetTable(void* table)
     {
-        _loop.PostSetTable(table);
-        _thread.Complete();
+        foreach (LoopThread worker in _workers)
+        {
+            worker.Loop.PostSetTable(table);
+            worker.Complete();
+        }
     }
 
     public void Barrier()
     {
-        _loop.PostBarrier();
-        _thread.Complete();
+        // What the first pass finds in an RX ring may be handed over to another worker, which the second one waits for.
+        for (int pass = 0; pass < (_workers.Length == 1 ? 1 : 2); pass++)
+        {
+            foreach (LoopThread worker in _workers)
+            {
+                worker.Loop.PostBarrier();
+                worker.Complete();
+            }
+        }
     }
 
     public bool Audit()
     {
-        _loop.PostAudit();
-        return _thread.Complete() == 0;
+        for (int i = 1; i < _workers.Length; i++)
+        {
+            _workers[i].Loop.PostPause();
+            _workers[i].Complete();
+        }
+
+        _workers[0].Loop.PostAudit();
+        bool isGood = _workers[0].Complete() == 0;
+        for (int i = 1; i < _workers.Length; i++)
+        {
+            _workers[i].Loop.PostResume();
+            _workers[i].Complete();
+        }
+
+        return isGood;
     }
 
     public void ReadStatistics()
@@ -204,12 +256,27 @@ internal sealed unsafe partial class DataPath : IDisposable
         }
     }
 
-    /// <summary>Stops the loop. The sockets go with the process.</summary>
+    /// <summary>Stops the loops. The sockets go with the process.</summary>
     public void Dispose()
     {
-        _thread.Dispose();
+        foreach (LoopThread worker in _workers)
+            worker.Dispose();
         _arena.Dispose();
     }
+
+    /// <summary>What a worker's loop knows of a port: its own row of counters, its own copy of a bond.</summary>
+    private OutputPort OutputOf(uint id, int worker)
+    {
+        OutputPort output = _ports[id].Output;
+        output.Counters = _memory.Row(worker, id);
+        if (output.Bond != null)
+            output.Bond += worker;
+        return output;
+    }
+
+    /// <summary>A worker's table of a trunk's VLANs; null: the port has none.</summary>
+    private static ushort* VlansOf(ManagedPort* trunk, int worker) =>
+        trunk->Vlans == null ? null : trunk->Vlans + worker * PacketLoop.VlanTableEntries;
 
     private int OpenQueues(in ForwarderMessage request, PortQueue* queues, uint fill, uint tx, out uint opened, out XskStep step,
         out ForwarderPortFlags flags)
@@ -217,8 +284,8 @@ internal sealed unsafe partial class DataPath : IDisposable
         step = XskStep.None;
         opened = 0;
         flags = ForwarderPortFlags.None;
-        ulong* counters = _memory.Row(request.Port);
-        new Span<ulong>(counters, CounterMemory.RowSlots).Clear();
+        bool isPhysical = (request.PortFlags & ForwarderPortFlags.IsPhysical) != 0;
+        _memory.Clear(request.Port);
         for (; opened < request.QueueCount; opened++)
         {
             PortQueue* q = queues + opened;
@@ -227,13 +294,15 @@ internal sealed unsafe partial class DataPath : IDisposable
             q->Index = TakeQueueIndex();
             q->FillQuota = fill;
             q->TxQuota = tx;
-            q->Counters = counters;
+            q->Worker = TakeWorker();
+            q->Counters = _memory.Row(q->Worker, request.Port);
             XskRequest socket = new()
             {
                 Ifindex = request.Ifindex,
                 Queue = opened,
                 FillFrames = fill,
                 TxFrames = tx,
+                BusyPollUs = isPhysical ? _busyPollUs : 0,
                 ZeroCopyTxMetadata = (request.PortFlags & ForwarderPortFlags.ZeroCopyTxMetadata) != 0,
             };
             // Zero-copy first; what the first queue gets, the others get too.
@@ -245,7 +314,7 @@ internal sealed unsafe partial class DataPath : IDisposable
                 error = _copy.Open(socket, q, out step);
             if (error != 0)
             {
-                _queueTaken[q->Index] = false;
+                Release(q);
                 return error;
             }
         }
@@ -254,7 +323,7 @@ internal sealed unsafe partial class DataPath : IDisposable
     }
 
     /// <summary>
-    /// Closes queues that the loop does not serve, or no longer. Frames and ledger indices become free only when no driver can
+    /// Closes queues that no loop serves, or no longer. Frames and ledger indices become free only when no driver can
     /// write into the frames any more. Frees <paramref name="queues"/>.
     /// </summary>
     private void Retire(PortQueue* queues, uint count, ForwarderPortFlags flags)
@@ -267,9 +336,10 @@ internal sealed unsafe partial class DataPath : IDisposable
             Tmds.Linux.LibC.poll(null, 0, ZeroCopyGraceMs);
         for (uint i = 0; i < count; i++)
         {
-            _loop.PostReclaim(queues[i].Index);
-            _thread.Complete();
-            _queueTaken[queues[i].Index] = false;
+            LoopThread worker = _workers[queues[i].Worker];
+            worker.Loop.PostReclaim(queues[i].Index);
+            worker.Complete();
+            Release(queues + i);
         }
 
         NativeMemory.Free(queues);
@@ -284,11 +354,31 @@ internal sealed unsafe partial class DataPath : IDisposable
             int error = LibBpf.bpf_map_update_elem(xskMap, &slot, &fd, LibBpf.BPF_ANY);
             if (error != 0)
                 return -error;
-            if (!_thread.Watch(fd))
+            if (!_workers[port->Output.Queues[i].Worker].Watch(fd))
                 return Errno.Last;
         }
 
         return 0;
+    }
+
+    /// <summary>The worker that serves the fewest queues gets the next one.</summary>
+    private ushort TakeWorker()
+    {
+        int least = 0;
+        for (int i = 1; i < _queuesOf.Length; i++)
+        {
+            if (_queuesOf[i] < _queuesOf[least])
+                least = i;
+        }
+
+        _queuesOf[least]++;
+        return (ushort)least;
+    }
+
+    private void Release(PortQueue* q)
+    {
+        _queueTaken[q->Index] = false;
+        _queuesOf[q->Worker]--;
     }
 
     private ushort TakeQueueIndex()

@@ -10,12 +10,13 @@ namespace XenFastPath.Forwarder;
 /// </summary>
 internal sealed unsafe class ForwarderMemory : IDisposable
 {
-    public ForwarderMemory(ReadOnlySpan<byte> instructionSet)
+    public ForwarderMemory(ReadOnlySpan<byte> instructionSet, int workers)
     {
-        Counters = SharedMemory.Create("xenfastpath-counters", CounterMemory.Bytes);
+        Counters = SharedMemory.Create("xenfastpath-counters", CounterMemory.Bytes(workers));
         Lifeline = SharedMemory.Create("xenfastpath-lifeline", Environment.SystemPageSize);
         Status->LayoutVersion = Layout.Version;
         Status->Pid = Environment.ProcessId;
+        Status->Workers = (uint)workers;
         ForwarderStatus.SetInstructionSet(Status, instructionSet);
         Pthread.InitRobust(Lifeline.Address);
         Pthread.Lock(Lifeline.Address);
@@ -27,9 +28,16 @@ internal sealed unsafe class ForwarderMemory : IDisposable
 
     public ForwarderStatus* Status => (ForwarderStatus*)Counters.Address;
 
-    public ulong* Loop => ForwarderStatus.Loop(Status);
+    public ulong* Loop(int worker) => CounterMemory.Loop(Counters.Address, worker);
 
-    public ulong* Row(uint port) => CounterMemory.Row(Counters.Address, (int)port);
+    public ulong* Row(int worker, uint port) => CounterMemory.Row(Counters.Address, worker, (int)port);
+
+    /// <summary>A port id has a new owner: it begins with zeros.</summary>
+    public void Clear(uint port)
+    {
+        for (int worker = 0; worker < Status->Workers; worker++)
+            new Span<ulong>(Row(worker, port), CounterMemory.RowSlots).Clear();
+    }
 
     public void Dispose()
     {

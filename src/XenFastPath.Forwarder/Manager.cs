@@ -1,4 +1,4 @@
-// The manager: the forwarder's main thread. It does for the packet thread what that one must not do: talk to control, open and
+// The manager: the forwarder's main thread. It does for the packet threads what those must not do: talk to control, open and
 // close sockets, read the kernel's counters. After start-up it allocates nothing either.
 using Tmds.Linux;
 using XenFastPath.Dataplane;
@@ -8,7 +8,7 @@ using static Tmds.Linux.LibC;
 namespace XenFastPath.Forwarder;
 
 /// <summary>Serves control's requests one by one until it is told to exit.</summary>
-internal sealed unsafe class Manager(ControlSocket socket, ForwarderMemory memory, long arenaBytes, int cpu) : IDisposable
+internal sealed unsafe class Manager(ControlSocket socket, ForwarderMemory memory, ForwarderOptions options) : IDisposable
 {
     private const ulong TickNs = 1_000_000_000, NsPerMs = 1_000_000;
     private const int TicksPerAudit = 10;
@@ -140,7 +140,7 @@ internal sealed unsafe class Manager(ControlSocket socket, ForwarderMemory memor
     private void Hello(ref ForwarderMessage reply)
     {
         reply.Pid = Environment.ProcessId;
-        reply.Bytes = CounterMemory.Bytes;
+        reply.Bytes = memory.Counters.Bytes;
         reply.Count = _path?.PortCount ?? 0;
         reply.NetnsInode = NetworkNamespace.Inode;
         reply.MapId = _xskMap >= 0 ? MapId(_xskMap) : 0;
@@ -164,7 +164,7 @@ internal sealed unsafe class Manager(ControlSocket socket, ForwarderMemory memor
         {
             ports = SharedMemory.OpenReadOnly(Take(1), Layout.PortsMax * (long)sizeof(PortEntry), "xfp_ports");
             heartbeats = SharedMemory.OpenReadWrite(Take(2), sizeof(Heartbeats), "xfp_heartbeats");
-            _path = new DataPath(memory, (PortEntry*)ports.Address, (Heartbeats*)heartbeats.Address, arenaBytes, cpu);
+            _path = new DataPath(memory, (PortEntry*)ports.Address, (Heartbeats*)heartbeats.Address, options);
         }
         catch (SystemCallException)
         {
@@ -206,7 +206,7 @@ internal sealed unsafe class Manager(ControlSocket socket, ForwarderMemory memor
 
     private void Tick()
     {
-        memory.Loop[(int)LoopCounter.Gen0Collections] = (ulong)GC.CollectionCount(0);
+        memory.Loop(0)[(int)LoopCounter.Gen0Collections] = (ulong)GC.CollectionCount(0);
         if (_path is null)
             return;
         _path.ReadStatistics();

@@ -8,17 +8,19 @@ namespace XenFastPath.Forwarder;
 internal static class Program
 {
     private const string Usage = """
-        usage: xenfastpath-forwarder [--run-dir DIR] [--arena-mib N] [--cpu N]
+        usage: xenfastpath-forwarder [--run-dir DIR] [--arena-mib N] [--workers N] [--cpus LIST] [--busy-poll-us N]
 
         The data process of XenFastPath; xenfastpathd starts it when none serves its run-dir.
-          --run-dir DIR   where forwarder.sock is made (default /run/xenfastpath)
-          --arena-mib N   packet memory in MiB (default 64)
-          --cpu N         run the packet thread on this CPU only
+          --run-dir DIR      where forwarder.sock is made (default /run/xenfastpath)
+          --arena-mib N      packet memory in MiB (default 64; 4 to 4096)
+          --workers N        packet threads (default 1, or one for each CPU of --cpus; at most 16)
+          --cpus LIST        CPUs that they run on, as 2,3; one each
+          --busy-poll-us N   poll the queues of physical ports for so long after a frame, before sleeping (default 0)
         """;
 
     private static int Main(string[] args)
     {
-        if (!TryParse(args, out string runDir, out int arenaMib, out int cpu, out string? problem))
+        if (ForwarderOptions.Parse(args, out string? problem) is not { } options)
         {
             Console.Error.WriteLine(problem is null ? Usage : $"xenfastpath-forwarder: {problem}\n{Usage}");
             return problem is null ? 0 : 2;
@@ -30,13 +32,13 @@ internal static class Program
             Tmds.Linux.LibC.setsid();
             LiftMemoryLock();
             RaisePriority();
-            using ControlSocket socket = ControlSocket.Listen(runDir);
-            using ForwarderMemory memory = new(InstructionSet());
+            using ControlSocket socket = ControlSocket.Listen(options.RunDir);
+            using ForwarderMemory memory = new(InstructionSet(), options.Workers);
             Console.Error.WriteLine($"forwarder: pid {Environment.ProcessId}, {Encoding(InstructionSet())}, serving {socket.Path}");
             // Whoever started us waits for this line, then nobody reads our output any more.
             Console.Out.WriteLine("ready");
             Console.Out.Close();
-            using Manager manager = new(socket, memory, arenaMib * 1024L * 1024, cpu);
+            using Manager manager = new(socket, memory, options);
             return manager.Run();
         }
         catch (SystemCallException e)
@@ -79,35 +81,6 @@ internal static class Program
 
         if (fault is not null)
             Console.Error.WriteLine($"forwarder: stays at the priority of other processes: {fault}; packets may wait for them");
-    }
-
-    private static bool TryParse(string[] args, out string runDir, out int arenaMib, out int cpu, out string? problem)
-    {
-        runDir = "/run/xenfastpath";
-        arenaMib = Limits.ArenaMibDefault;
-        cpu = -1;
-        problem = null;
-        for (int i = 0; i < args.Length; i++)
-        {
-            if (args[i] is "--help" or "-h")
-                return false;
-            string? value = i + 1 < args.Length ? args[i + 1] : null;
-            switch (args[i++])
-            {
-                case "--run-dir" when value is not null:
-                    runDir = value;
-                    break;
-                case "--arena-mib" when int.TryParse(value, out arenaMib) && arenaMib is >= 4 and <= 4096:
-                    break;
-                case "--cpu" when int.TryParse(value, out cpu) && cpu >= 0:
-                    break;
-                default:
-                    problem = $"bad argument {args[i - 1]} {value}";
-                    return false;
-            }
-        }
-
-        return true;
     }
 
     private static ReadOnlySpan<byte> InstructionSet() => Avx2.IsSupported ? "x86-64-v3"u8 : Sse42.IsSupported ? "x86-64-v2"u8 : "generic"u8;

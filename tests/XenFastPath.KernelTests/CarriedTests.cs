@@ -269,7 +269,7 @@ public sealed class CarriedTests : IDisposable
     private FastPathManager Load() => _netns.Inside(() =>
     {
         string forwarder = Path.Combine(Lab.Lab.Bin, "xenfastpath-forwarder");
-        FastPathManager manager = new(Path.Combine(_folder, "bpf"), _folder, forwarder, _rtnl);
+        FastPathManager manager = new(Path.Combine(_folder, "bpf"), _folder, new ForwarderStart(forwarder, []), _rtnl);
         manager.Start();
         return manager;
     });

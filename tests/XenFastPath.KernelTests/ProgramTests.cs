@@ -63,6 +63,8 @@ public sealed unsafe partial class ProgramTests : IDisposable
         { "queue without a socket", "PassNoSocket", XDP_PASS },
         { "control stale", "PassControlStale", XDP_PASS },
         { "forwarder stale", "PassForwarderStale", XDP_PASS },
+        { "another worker stale", "PassForwarderStale", XDP_PASS },
+        { "worker that is not there stale", "ToForwarder", XDP_REDIRECT },
         { "forwarder down", "PassForwarderStale", XDP_PASS },
         { "destination suspect", "PassSuspect", XDP_PASS },
         { "suspicion expired", "ToForwarder", XDP_REDIRECT },
@@ -219,6 +221,7 @@ public sealed unsafe partial class ProgramTests : IDisposable
     {
         queue = 0;
         byte[] tcp = [0, 1, 0, 2, .. new byte[8], 0x50, .. new byte[7]];
+        ulong staleNs = Clock.NowNs() - (ulong)Layout.ForwarderStaleNs - 20_000_000;
         switch (name)
         {
             case "known unicast": return Ip(6, tcp);
@@ -238,7 +241,9 @@ public sealed unsafe partial class ProgramTests : IDisposable
             case "no socket in the slot": _maps.Ports[Input].XskBase = 9; return Ip(6, tcp);
             case "queue without a socket": _maps.Ports[Input].Queues = 0; return Ip(6, tcp);
             case "control stale": _maps.Heartbeats->ControlNs = Clock.NowNs() - (ulong)Layout.ControlStaleNs - 20_000_000; return Ip(6, tcp);
-            case "forwarder stale": *Heartbeats.WorkerNs(_maps.Heartbeats, 0) = Clock.NowNs() - (ulong)Layout.ForwarderStaleNs - 20_000_000; return Ip(6, tcp);
+            case "forwarder stale": *Heartbeats.WorkerNs(_maps.Heartbeats, 0) = staleNs; return Ip(6, tcp);
+            case "another worker stale": *Heartbeats.WorkerNs(_maps.Heartbeats, 1) = staleNs; return Ip(6, tcp);
+            case "worker that is not there stale": *Heartbeats.WorkerNs(_maps.Heartbeats, 2) = staleNs; return Ip(6, tcp);
             case "forwarder down": _maps.Heartbeats->ForwarderUp = 0; return Ip(6, tcp);
             case "destination suspect": Set(Destination, Output, suspectNsAgo: 100_000_000); return Ip(6, tcp);
             case "suspicion expired": Set(Destination, Output, suspectNsAgo: Layout.SuspectNs + 100_000_000); return Ip(6, tcp);
@@ -345,7 +350,9 @@ public sealed unsafe partial class ProgramTests : IDisposable
     {
         _maps.Heartbeats->ControlNs = Clock.NowNs() + 3_600_000_000_000;
         _maps.Heartbeats->ForwarderUp = 1;
-        *Heartbeats.WorkerNs(_maps.Heartbeats, 0) = Clock.NowNs() + 3_600_000_000_000;
+        _maps.Heartbeats->Workers = 2;
+        for (int i = 0; i < 2; i++)
+            *Heartbeats.WorkerNs(_maps.Heartbeats, i) = Clock.NowNs() + 3_600_000_000_000;
     }
 
     private int RunXdp(byte[] frame, int queue = 0) => _run.Netns.Inside(() => ProgramRun.Xdp(_run.Program.Xdp, frame, ingressIfindex: 1, queue));

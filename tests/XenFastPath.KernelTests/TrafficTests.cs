@@ -165,7 +165,7 @@ public sealed class TrafficTests
         return sum.GetProperty("bits_per_second").GetDouble() / 1e6;
     }
 
-    private static void AssertNoChecksumErrors(Lab.Lab lab)
+    internal static void AssertNoChecksumErrors(Lab.Lab lab)
     {
         foreach (Guest guest in lab.Guests)
             Assert.Empty(guest.ChecksumErrorsByName());

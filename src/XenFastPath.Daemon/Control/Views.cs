@@ -147,13 +147,12 @@ internal static partial class Views
             dropped += program[(int)ProgramCounter.DropTagged] + program[(int)ProgramCounter.RedirectLost];
             if (port.IsServed && fastPath.Forwarder.Latest is { } client)
             {
-                ulong* row = client.Row(port.Id);
-                for (int i = 0; i < s_portCounters.Length; i++)
-                    Add(named, s_portCounters[i], (long)row[i]);
-                fastRx += (long)row[(int)PortCounter.RxFrames];
-                fastTx += (long)row[(int)PortCounter.TxFrames];
-                for (int i = (int)PortCounter.DropRunt; i <= (int)PortCounter.TxDroppedByDevice; i++)
-                    dropped += (long)row[i];
+                for (PortCounter i = 0; i < PortCounter.Count; i++)
+                    Add(named, s_portCounters[(int)i], client.Count(port.Id, i));
+                fastRx += client.Count(port.Id, PortCounter.RxFrames);
+                fastTx += client.Count(port.Id, PortCounter.TxFrames);
+                for (PortCounter i = PortCounter.DropRunt; i <= PortCounter.TxDroppedByDevice; i++)
+                    dropped += client.Count(port.Id, i);
             }
         }
 
@@ -167,20 +166,19 @@ internal static partial class Views
         if (supervisor.Latest is not { } client)
             return new ForwarderInfo("down", null, null, null, 0, 0, 0, 0, supervisor.Restarts);
         ForwarderStatus* status = client.Status;
-        ulong* loop = ForwarderStatus.Loop(status);
         string state = supervisor.IsStale ? "stale" : client.IsConnected ? "running" : "down";
         return new ForwarderInfo(state, client.Pid, ForwarderStatus.InstructionSet(status), supervisor.HeartbeatAgeNs / 1_000_000, (int)status->PortsInUse,
-            (int)status->FramesTotal, (int)loop[(int)LoopCounter.FramesFree], (long)loop[(int)LoopCounter.Gen0Collections], supervisor.Restarts);
+            (int)status->FramesTotal, (int)client.Count(LoopCounter.FramesFree), client.Count(LoopCounter.Gen0Collections),
+            supervisor.Restarts, client.Workers);
     }
 
-    public static unsafe Dictionary<string, long> LoopCounters(FastPathManager fastPath)
+    public static Dictionary<string, long> LoopCounters(FastPathManager fastPath)
     {
         Dictionary<string, long> counters = [];
         if (fastPath.Forwarder.Latest is not { } client)
             return counters;
-        ulong* loop = ForwarderStatus.Loop(client.Status);
         foreach (LoopCounter counter in Enum.GetValues<LoopCounter>().SkipLast(1))
-            counters[CounterMemory.SnakeCase(counter.ToString())] = (long)loop[(int)counter];
+            counters[CounterMemory.SnakeCase(counter.ToString())] = client.Count(counter);
         return counters;
     }
 

@@ -33,7 +33,7 @@ internal sealed unsafe partial class FastPathManager : IFastPath, IDisposable
 
     /// <summary>Loads the program, takes over what an earlier daemon left, starts the mirror. The forwarder comes with <see cref="Start"/>.</summary>
     /// <exception cref="FastPathException">What is missing.</exception>
-    public FastPathManager(string bpffs, string runDir, string? forwarderBinary, Rtnl rtnl, int macsMax = Limits.MacsDefault)
+    public FastPathManager(string bpffs, string runDir, ForwarderStart forwarder, Rtnl rtnl, int macsMax = Limits.MacsDefault)
     {
         ExpeditedGrace.Mend(runDir);
         _runDir = runDir;
@@ -47,7 +47,7 @@ internal sealed unsafe partial class FastPathManager : IFastPath, IDisposable
         Slb = new SlbManager(bpffs, _pins, rtnl);
         _rtnl = rtnl;
         _announcer = new Announcer((bond, _) => _toldMembers.GetValueOrDefault(bond));
-        _forwarder = new ForwarderSupervisor(runDir, _maps, forwarderBinary);
+        _forwarder = new ForwarderSupervisor(runDir, _maps, forwarder);
         _reaper = new Reaper { Barrier = TryBarrier };
         _mirror = new FdbMirror(_maps, _reaper, macsMax);
         _reaper.Remove = _mirror.Reap;
@@ -259,7 +259,6 @@ internal sealed unsafe partial class FastPathManager : IFastPath, IDisposable
         entry->RefreshNs = (ulong)port.Settings.RefreshInterval.TotalNanoseconds;
         entry->XskBase = port.XskBase;
         entry->Queues = (ushort)port.Queues;
-        entry->Worker = 0;
         entry->Bridge = (uint)port.Settings.BridgeIfindex;
         entry->Tag = port.Settings.Tag;
         entry->Trunk = TrunkOf(port)?.Id ?? 0;

@@ -49,8 +49,30 @@ internal sealed unsafe class ForwarderClient : IDisposable
 
     public ForwarderStatus* Status => (ForwarderStatus*)_counters.Address;
 
-    /// <summary>A port's row, indexed by <see cref="PortCounter"/>.</summary>
-    public ulong* Row(ushort port) => CounterMemory.Row(_counters.Address, port);
+    /// <summary>Worker threads that it has.</summary>
+    public int Workers => (int)Status->Workers;
+
+    /// <summary>What all workers together counted for a port.</summary>
+    public long Count(ushort port, PortCounter counter)
+    {
+        ulong sum = 0;
+        for (int worker = 0; worker < Workers; worker++)
+            sum += CounterMemory.Row(_counters.Address, worker, port)[(int)counter];
+        return (long)sum;
+    }
+
+    /// <summary>What all workers' loops counted together; of a longest time, the longest.</summary>
+    public long Count(LoopCounter counter)
+    {
+        ulong sum = 0;
+        for (int worker = 0; worker < Workers; worker++)
+        {
+            ulong one = CounterMemory.Loop(_counters.Address, worker)[(int)counter];
+            sum = counter == LoopCounter.RoundGapNsMax ? Math.Max(sum, one) : sum + one;
+        }
+
+        return (long)sum;
+    }
 
     public bool IsConnected => Volatile.Read(ref _fd) >= 0;
 

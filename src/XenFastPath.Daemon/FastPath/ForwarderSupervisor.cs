@@ -5,11 +5,14 @@ using XenFastPath.Interop;
 
 namespace XenFastPath.Daemon.FastPath;
 
+/// <summary>How a forwarder is started. <see cref="Binary"/>: null for the one beside this program. Its run-dir is not among the arguments.</summary>
+internal sealed record ForwarderStart(string? Binary, IReadOnlyList<string> Arguments);
+
 /// <summary>
 /// The forwarder process from control's side. <see cref="Connect"/> is called on the controller's thread; the watch threads only
 /// set the program's "forwarder is down" flag and tell.
 /// </summary>
-internal sealed unsafe class ForwarderSupervisor(string runDir, BpfMaps maps, string? binary) : IDisposable
+internal sealed unsafe class ForwarderSupervisor(string runDir, BpfMaps maps, ForwarderStart how) : IDisposable
 {
     /// <summary>A forwarder waits up to 5 s for the lock of one that was just killed, and says "ready" right after.</summary>
     private const int ReadyMsMax = 15_000;
@@ -29,8 +32,8 @@ internal sealed unsafe class ForwarderSupervisor(string runDir, BpfMaps maps, st
     /// <summary>Forwarders that this daemon started in the place of another.</summary>
     public long Restarts { get; private set; }
 
-    /// <summary>Age of the heartbeat of the forwarder's packet thread, ns.</summary>
-    public long HeartbeatAgeNs => (long)(Clock.NowNs() - Volatile.Read(ref *Heartbeats.WorkerNs(maps.Heartbeats, 0)));
+    /// <summary>Age of the oldest heartbeat of the forwarder's packet threads, ns.</summary>
+    public long HeartbeatAgeNs => (long)(Clock.NowNs() - Heartbeats.OldestNs(maps.Heartbeats));
 
     public bool IsStale => HeartbeatAgeNs > Layout.ForwarderStaleNs;
 
@@ -105,10 +108,10 @@ internal sealed unsafe class ForwarderSupervisor(string runDir, BpfMaps maps, st
 
     private ForwarderClient Start()
     {
-        string path = binary ?? FindBinary();
+        string path = how.Binary ?? FindBinary();
         ProcessStartInfo start = new(path) { RedirectStandardOutput = true, RedirectStandardInput = true };
-        start.ArgumentList.Add("--run-dir");
-        start.ArgumentList.Add(runDir);
+        foreach (string argument in (IEnumerable<string>)["--run-dir", runDir, .. how.Arguments])
+            start.ArgumentList.Add(argument);
         using Process process = Begin(start);
         if (_starts++ > 0)
             Restarts++;

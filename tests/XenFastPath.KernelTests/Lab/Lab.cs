@@ -51,6 +51,10 @@ internal sealed class Lab : IDisposable
 
     public static string Bin { get; } = FindBin();
 
+    /// <summary>What every daemon of the tests is started with besides: XFP_DAEMON_ARGUMENTS, such as "--workers 2".</summary>
+    private static readonly string[] s_arguments =
+        (Environment.GetEnvironmentVariable("XFP_DAEMON_ARGUMENTS") ?? "").Split(' ', StringSplitOptions.RemoveEmptyEntries);
+
     /// <summary>How much slower than real hardware the machine is: 1, or what XFP_SCALE says of an emulated one.</summary>
     public static int Scale { get; } = int.TryParse(Environment.GetEnvironmentVariable("XFP_SCALE"), out int scale) && scale > 1 ? scale : 1;
 
@@ -114,7 +118,7 @@ internal sealed class Lab : IDisposable
         File.Delete(socket);
         ProcessStartInfo info = new("/bin/sh") { RedirectStandardInput = true };
         info.ArgumentList.Add("-c");
-        string command = $"{Bin}/xenfastpathd --run-dir {RunDir} --state-dir {StateDir} --bpffs {Bpffs} {string.Join(' ', arguments)}";
+        string command = $"{Bin}/xenfastpathd --run-dir {RunDir} --state-dir {StateDir} --bpffs {Bpffs} {string.Join(' ', [.. s_arguments, .. arguments])}";
         string start = $"exec nsenter --net={Dom0.Path} {command} >>{LogFile} 2>&1";
         info.ArgumentList.Add(ResolvConf is null ? start : $"exec unshare --mount /bin/sh -c 'mount --bind {ResolvConf} /etc/resolv.conf && {start}'");
         Daemon = Process.Start(info)!;

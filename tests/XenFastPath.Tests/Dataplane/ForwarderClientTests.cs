@@ -11,7 +11,7 @@ namespace XenFastPath.Tests.Dataplane;
 public sealed unsafe class ForwarderClientTests : IDisposable
 {
     private readonly DirectoryInfo _runDir = Directory.CreateTempSubdirectory("xfp-");
-    private readonly SharedMemory _counters = SharedMemory.Create("counters", CounterMemory.Bytes);
+    private readonly SharedMemory _counters = SharedMemory.Create("counters", CounterMemory.Bytes(1));
     private readonly SharedMemory _lifeline = SharedMemory.Create("lifeline", Environment.SystemPageSize);
     private int _listener;
 
@@ -164,7 +164,7 @@ public sealed unsafe class ForwarderClientTests : IDisposable
         LayoutVersion = Layout.Version,
         Pid = 4711,
         Count = ports,
-        Bytes = CounterMemory.Bytes,
+        Bytes = (ulong)CounterMemory.Bytes(1),
     };
 
     private static bool Receive(int fd, out ForwarderMessage message) => ForwarderChannel.Receive(fd, out message, new int[ForwarderChannel.FdsMax], out _);

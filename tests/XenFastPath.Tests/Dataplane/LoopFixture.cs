@@ -1,4 +1,4 @@
-// A packet loop with simulated ports, one Network unless the test says otherwise.
+// One packet loop or several with simulated ports, one Network unless the test says otherwise.
 using System.Runtime.InteropServices;
 using XenFastPath.Dataplane;
 
@@ -14,23 +14,35 @@ internal sealed unsafe class LoopFixture : IDisposable
     private readonly ulong* _heartbeat;
     private readonly SharedMemory _table;
 
-    public LoopFixture(int frames = 1024, int tableEntries = 1024)
+    public LoopFixture(int frames = 1024, int tableEntries = 1024, int workers = 1)
     {
         Now = 1_000_000_000;
         Arena = new Arena(frames * (long)Limits.FrameBytes);
         _ports = (PortEntry*)NativeMemory.AllocZeroed(Layout.PortsMax, (nuint)sizeof(PortEntry));
-        _loopCounters = (ulong*)NativeMemory.AllocZeroed((nuint)LoopCounter.Count, sizeof(ulong));
-        _heartbeat = (ulong*)NativeMemory.AllocZeroed(1, sizeof(ulong));
-        Loop = new PacketLoop(Arena, _ports, _heartbeat, _loopCounters, &ReadClock);
+        _loopCounters = (ulong*)NativeMemory.AllocZeroed((nuint)(workers * (int)LoopCounter.Count), sizeof(ulong));
+        _heartbeat = (ulong*)NativeMemory.AllocZeroed((nuint)workers, sizeof(ulong));
+        Loops = new PacketLoop[workers];
+        for (int i = 0; i < workers; i++)
+        {
+            Loops[i] = new PacketLoop(Arena, _ports, _heartbeat + i, _loopCounters + i * (int)LoopCounter.Count, &ReadClock, (ushort)i)
+            {
+                Wake = &CountWake,
+                WakeArgument = i,
+            };
+        }
+
+        PacketLoop.Join(Loops);
         Table = new MacTableWriter(tableEntries);
         _table = SharedMemory.OpenReadOnly(Tmds.Linux.LibC.dup(Table.Fd), Table.Bytes, "macs");
-        Loop.PostSetTable(_table.Address);
-        Loop.Round(Now);
+        Command(l => l.PostSetTable(_table.Address));
     }
 
     public Arena Arena { get; }
 
-    public PacketLoop Loop { get; }
+    public PacketLoop[] Loops { get; }
+
+    /// <summary>The first worker's, or the only one.</summary>
+    public PacketLoop Loop => Loops[0];
 
     public MacTableWriter Table { get; }
 
@@ -50,23 +62,35 @@ internal sealed unsafe class LoopFixture : IDisposable
 
     private static ulong ReadClock() => s_now;
 
+    [ThreadStatic]
+    private static int[]? s_wakes;
+
+    /// <summary>How often each worker was woken, by number. One fixture at a time and thread.</summary>
+    public int[] Wakes => s_wakes ??= new int[Layout.WorkersMax];
+
+    private static void CountWake(nint worker) => (s_wakes ??= new int[Layout.WorkersMax])[worker]++;
+
     public ulong Heartbeat => *_heartbeat;
 
-    public ulong this[LoopCounter counter] => _loopCounters[(int)counter];
+    public ulong this[LoopCounter counter] => this[counter, 0];
+
+    public ulong this[LoopCounter counter, int worker] => _loopCounters[worker * (int)LoopCounter.Count + (int)counter];
+
+    /// <summary>Free frames, as of the workers' latest rounds.</summary>
+    public uint FreeCount => (uint)Loops.Select((_, i) => (long)this[LoopCounter.FramesFree, i]).Sum();
 
     public PortEntry* Entry(ushort id) => _ports + id;
 
     /// <summary>Adds a port to the loop; ports have ids 1, 2, 3, ...</summary>
     public SimulatedPort AddPort(ushort network = Network, PortFlags flags = PortFlags.Unfinished, uint frameBytesMax = 1514, uint fillFrames = 64,
-        uint txFrames = 64, uint startIndex = 0, QueueFlags queueFlags = QueueFlags.None)
+        uint txFrames = 64, uint startIndex = 0, QueueFlags queueFlags = QueueFlags.None, ushort worker = 0)
     {
         ushort id = (ushort)(Ports.Count + 1);
         SimulatedPort port = new(Arena, id, (ushort)Ports.Count, fillFrames, txFrames, startIndex, queueFlags);
+        port.Queue->Worker = worker;
         Ports.Add(port);
         _ports[id] = new PortEntry { Word = PortEntry.Pack(Generation, network, flags | PortFlags.Ingress | PortFlags.Egress), FrameBytesMax = frameBytesMax };
-        Loop.PostAttach(id, port.Output(Generation));
-        Loop.Round(Now);
-        Assert.True(Loop.IsIdle);
+        Command(l => l.PostAttach(id, port.Output(Generation)));
         return port;
     }
 
@@ -78,9 +102,8 @@ internal sealed unsafe class LoopFixture : IDisposable
         Vlans.Add(vlan);
         ulong word = PortEntry.Pack(generation, network, flags | PortFlags.Ingress | PortFlags.Egress);
         _ports[vlan.Id] = new PortEntry { Word = word, FrameBytesMax = frameBytesMax, Tag = tag, Trunk = trunk.Id };
-        Loop.PostAttachVlan(vlan.Id, vlan.Output(trunk, generation), trunk.VlanTable);
-        Loop.Round(Now);
-        Assert.True(Loop.IsIdle);
+        int worker = 0;
+        Command(l => l.PostAttachVlan(vlan.Id, vlan.Output(trunk, generation), trunk.VlanTable + worker++ * PacketLoop.VlanTableEntries));
         return vlan;
     }
 
@@ -92,14 +115,45 @@ internal sealed unsafe class LoopFixture : IDisposable
     public void Learn(string mac, SimulatedPort port, ushort network = Network, uint generation = Generation) =>
         Assert.True(Table.TrySet(FdbKey.Make(network, Frames.MacValue(mac)), FdbWord.Make(generation, port.Id)));
 
-    /// <summary>One round at the present time.</summary>
-    public uint Round() => Loop.Round(Now);
+    /// <summary>One round of each worker at the present time.</summary>
+    public uint Round()
+    {
+        uint work = 0;
+        foreach (PacketLoop loop in Loops)
+            work += loop.Round(Now);
+        return work;
+    }
+
+    /// <summary>Posts a command to each worker in turn, as the manager does, and runs until it is carried out.</summary>
+    public void Command(Action<PacketLoop> post)
+    {
+        foreach (PacketLoop loop in Loops)
+        {
+            post(loop);
+            for (int i = 0; i < 10 && !loop.IsIdle; i++)
+                loop.Round(Now);
+            Assert.True(loop.IsIdle);
+        }
+    }
 
     public bool Audit()
     {
+        foreach (PacketLoop loop in Loops.Skip(1))
+        {
+            loop.PostPause();
+            loop.Round(Now);
+        }
+
         Loop.PostAudit();
-        Round();
-        return Loop.Result == 0;
+        Loop.Round(Now);
+        bool isGood = Loop.Result == 0;
+        foreach (PacketLoop loop in Loops.Skip(1))
+        {
+            loop.PostResume();
+            loop.Round(Now);
+        }
+
+        return isGood;
     }
 
     public void Dispose()

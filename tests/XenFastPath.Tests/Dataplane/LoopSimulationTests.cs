@@ -11,19 +11,23 @@ public sealed class LoopSimulationTests
     private const ushort FirstTag = 100;
 
     [Theory]
-    [InlineData(1, 0u)]
-    [InlineData(2, 0xffff_ff00u)]
-    [InlineData(3, 0xffff_ff00u)]
-    [InlineData(4, 0x7fff_ff00u)]
-    public void Every_frame_comes_out_once_in_order_or_is_counted(int seed, uint startIndex)
+    [InlineData(1, 0u, 1)]
+    [InlineData(2, 0xffff_ff00u, 1)]
+    [InlineData(3, 0xffff_ff00u, 1)]
+    [InlineData(4, 0x7fff_ff00u, 1)]
+    [InlineData(5, 0xffff_ff00u, 2)]
+    [InlineData(6, 0x7fff_ff00u, 2)]
+    [InlineData(7, 0u, 3)]
+    public void Every_frame_comes_out_once_in_order_or_is_counted(int seed, uint startIndex, int workers)
     {
         Random random = new(seed);
-        using LoopFixture loop = new(frames: 2048);
+        using LoopFixture loop = new(frames: 2048, workers: workers);
         List<string> macs = [];
         for (int i = 0; i < PortCount; i++)
         {
             // Two Networks; the last port of each never takes what it is sent.
-            SimulatedPort port = loop.AddPort(network: (ushort)(1 + i % 2), startIndex: startIndex, fillFrames: 48, txFrames: 24);
+            SimulatedPort port = loop.AddPort(
+                network: (ushort)(1 + i % 2), startIndex: startIndex, fillFrames: 48, txFrames: 24, worker: (ushort)(i / 2 % workers));
             macs.Add($"02:00:00:00:00:{i:x2}");
             loop.Learn(macs[i], port, network: (ushort)(1 + i % 2));
         }
@@ -56,7 +60,7 @@ public sealed class LoopSimulationTests
             if (random.Next(50) == 0 && trunk.Deliver(stray))
                 delivered++;
             if (random.Next(2) == 0)
-                loop.Round();
+                loop.Loops[random.Next(workers)].Round(loop.Now);
             SimulatedPort sink = random.Next(5) == 0 ? trunk : loop.Ports[random.Next(PortCount - 2)];
             if (random.Next(2) == 0)
                 received += Check(sink.TakeSent(random.Next(8)), sink, flows);
@@ -77,7 +81,7 @@ public sealed class LoopSimulationTests
         }
 
         Assert.True(loop.Audit());
-        long dropped = Sum(loop, PortCounter.DropUnknown, PortCounter.DropSamePort, PortCounter.DropTxFull, PortCounter.DropNoVlan);
+        long dropped = Sum(loop, PortCounter.DropUnknown, PortCounter.DropSamePort, PortCounter.DropTxFull, PortCounter.DropNoVlan, PortCounter.DropWorkerBusy);
         long held = loop.Ports.Take(PortCount).TakeLast(2).Sum(p => (long)p[PortCounter.TxFrames]);
         Assert.Equal(delivered, received + dropped + held);
         Assert.Equal(0, Sum(loop, PortCounter.LedgerViolation, PortCounter.CompletionBogus, PortCounter.FillStarved, PortCounter.DropOtherNetwork,

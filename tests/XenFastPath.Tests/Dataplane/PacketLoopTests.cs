@@ -33,16 +33,16 @@ public sealed unsafe class PacketLoopTests : IDisposable
         SimulatedPort a = _loop.AddPort(), b = _loop.AddPort();
         _loop.Learn(B, b);
         _loop.Round();
-        uint free = _loop.Arena.FreeCount;
+        uint free = _loop.FreeCount;
         a.Deliver(Frames.Ethernet(B, A, 0x0800, new byte[100]));
         _loop.Round();
-        Assert.Equal(free - 1, _loop.Arena.FreeCount);
+        Assert.Equal(free - 1, _loop.FreeCount);
         b.TakeSent();
         _loop.Round();
-        Assert.Equal(free - 1, _loop.Arena.FreeCount);
+        Assert.Equal(free - 1, _loop.FreeCount);
         b.Complete();
         _loop.Round();
-        Assert.Equal(free, _loop.Arena.FreeCount);
+        Assert.Equal(free, _loop.FreeCount);
         Assert.True(_loop.Audit());
     }
 

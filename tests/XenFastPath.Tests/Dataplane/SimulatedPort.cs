@@ -60,7 +60,7 @@ internal sealed unsafe class SimulatedVlan(ushort id, ushort tag) : IDisposable
 /// <summary>A port whose kernel side is driven by the test: it delivers frames, takes what is sent, completes it when told.</summary>
 internal sealed unsafe class SimulatedPort : IDisposable
 {
-    private const int Headroom = IfXdp.XDP_PACKET_HEADROOM;
+    private const int Headroom = IfXdp.XDP_PACKET_HEADROOM, WorkersMax = 4;
 
     private readonly Arena _arena;
     private readonly ulong* _counters;
@@ -85,7 +85,7 @@ internal sealed unsafe class SimulatedPort : IDisposable
         Queue->TxQuota = txFrames;
         Queue->Flags = flags;
         Queue->Counters = _counters;
-        VlanTable = (ushort*)NativeMemory.AllocZeroed(PacketLoop.VlanTableEntries, sizeof(ushort));
+        VlanTable = (ushort*)NativeMemory.AllocZeroed(WorkersMax * PacketLoop.VlanTableEntries, sizeof(ushort));
         Rx.AttachTo(ref Queue->Rx);
         Tx.AttachTo(ref Queue->Tx);
         Fill.AttachTo(ref Queue->Fill);
@@ -104,7 +104,7 @@ internal sealed unsafe class SimulatedPort : IDisposable
 
     public PortQueue* Queue { get; }
 
-    /// <summary>The loop's, from the first VLAN on.</summary>
+    /// <summary>The loops', one after the other, from the first VLAN on.</summary>
     public ushort* VlanTable { get; }
 
     public int InFlight => _inFlight.Count;

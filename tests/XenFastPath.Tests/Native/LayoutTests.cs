@@ -12,7 +12,7 @@ public sealed class LayoutTests
 
     // Where the two sides name the same thing differently.
     private static readonly Dictionary<string, string> s_constantNames = new() { ["LAYOUT_VERSION"] = "Version", ["C_SLOTS"] = "CounterSlots" };
-    private static readonly Dictionary<string, string> s_fieldNames = new() { ["xfp_port.frame_max"] = "framebytesmax", ["xfp_heartbeat.worker"] = "workers" };
+    private static readonly Dictionary<string, string> s_fieldNames = new() { ["xfp_port.frame_max"] = "framebytesmax", ["xfp_heartbeat.worker"] = "slots" };
 
     private static readonly Dictionary<string, Type> s_structs = new()
     {
