@@ -285,7 +285,7 @@ static __always_inline u32 stale(u64 now)
 
 	if (!beat || control_stale(beat, now))
 		return XFP_C_PASS_CONTROL_STALE;
-	if (!beat->forwarder_up)
+	if (!beat->forwarder_up || !beat->workers)
 		return XFP_C_PASS_FORWARDER_STALE;
 	for (i = 0; i < XFP_WORKERS_MAX && i < beat->workers; i++) {
 		if (since(now, beat->worker[i].ns) > (s64)XFP_FORWARDER_STALE_NS)

@@ -16,6 +16,9 @@ public enum FrameOwner : ushort
 
     /// <summary>In a TX ring, in the kernel, or in a completion ring not read yet.</summary>
     Tx = 0x8000,
+
+    /// <summary>In a hand-over ring, on its way to the worker that serves the queue.</summary>
+    HandedOver = 0xc000,
 }
 
 /// <summary>
@@ -88,10 +91,10 @@ public sealed unsafe class Arena : IDisposable
     public void Give(uint frame, FrameOwner owner, ushort queue) => _ledger[frame] = (ushort)((ushort)owner | queue);
 
     /// <summary>
-    /// Counts the whole ledger: <paramref name="fill"/> and <paramref name="tx"/> are raised per queue, the result is the number
-    /// of free frames. Between two rounds a loop itself holds none.
+    /// Counts the whole ledger: <paramref name="fill"/>, <paramref name="tx"/> and <paramref name="handedOver"/> are raised per queue, the
+    /// result is the number of free frames. Between two rounds a loop itself holds none.
     /// </summary>
-    public uint CountOwners(uint* fill, uint* tx)
+    public uint CountOwners(uint* fill, uint* tx, uint* handedOver)
     {
         const ushort queueMask = 0x3fff;
         uint free = 0;
@@ -108,6 +111,9 @@ public sealed unsafe class Arena : IDisposable
                     break;
                 case FrameOwner.Tx:
                     tx[entry & queueMask]++;
+                    break;
+                case FrameOwner.HandedOver:
+                    handedOver[entry & queueMask]++;
                     break;
             }
         }

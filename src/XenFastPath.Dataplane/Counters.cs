@@ -92,7 +92,7 @@ public static unsafe class CounterMemory
     /// <summary>What each worker writes is on pages of its own: first its loop's counters, then a row for each port.</summary>
     private const int LoopBytes = 4096, WorkerBytes = LoopBytes + Layout.PortsMax * RowSlots * sizeof(ulong);
 
-    /// <summary>Size of the whole memory; pages of unused rows are never touched and cost nothing.</summary>
+    /// <summary>Size of the whole memory: 2 MiB and a page for each worker.</summary>
     public static int Bytes(int workers) => HeaderBytes + workers * WorkerBytes;
 
     /// <summary>The counters of a worker's loop, indexed by <see cref="LoopCounter"/>.</summary>

@@ -44,7 +44,10 @@ public static class Limits
     public const int BatchFrames = 64;
 
     /// <summary>Frames that may be on their way from one worker to another, a power of two; what does not fit is dropped.</summary>
-    public const int HandoverFrames = 256;
+    public const int HandoverFrames = 512;
+
+    /// <summary>Those of them that may be for one queue: a guest that is sent more than it takes must not fill the way to all others.</summary>
+    public const int HandoverFramesPerQueue = 128;
 
     /// <summary>A worker's heartbeat is not written more often: every frame's program reads that line, and each write takes it away.</summary>
     public const long HeartbeatNsMin = 1_000_000;

@@ -71,6 +71,9 @@ public sealed unsafe class LoopThread : IDisposable
         epoll_ctl(_epoll, EPOLL_CTL_DEL, fd, &events);
     }
 
+    /// <summary>Manager: has the loop look at the command just posted, and does not wait for it.</summary>
+    public void Begin() => Signal(_wake);
+
     /// <summary>Manager: waits until the command just posted to the loop is done; returns its result.</summary>
     public long Complete()
     {
@@ -115,11 +118,13 @@ public sealed unsafe class LoopThread : IDisposable
         ulong nowNs = Clock.NowNs(), workNs = nowNs;
         while (!Volatile.Read(ref _stop))
         {
-            if (Loop.Round(nowNs) == 0)
+            uint work = Loop.Round(nowNs);
+            if (_pollNs != 0)
+                Loop.Poll();    // in busy rounds too: the drivers' interrupts may stay away for as long as this polls
+            if (work == 0)
             {
                 if (nowNs - workNs < _pollNs)
                 {
-                    Loop.Poll();
                     nowNs = Clock.NowNs();
                     continue;
                 }

@@ -5,7 +5,7 @@ using System.Runtime.InteropServices;
 
 namespace XenFastPath.Dataplane;
 
-/// <summary>A frame on its way to the worker that serves its output. In the ledger it is the output queue's already.</summary>
+/// <summary>A frame on its way to the worker that serves its output; see <see cref="FrameOwner.HandedOver"/>.</summary>
 [StructLayout(LayoutKind.Sequential)]
 public unsafe struct HandoverFrame
 {
@@ -50,8 +50,18 @@ public sealed unsafe partial class PacketLoop
     /// <summary>By the other loop's number; null: there is no other.</summary>
     private Link* _links;
 
-    /// <summary>1 while this loop's thread sleeps, or is about to: whoever hands something over has to wake it. A line of its own.</summary>
-    private readonly int* _sleeps = (int*)NativeMemory.AlignedAlloc(CacheLineBytes, CacheLineBytes);
+    /// <summary>What other loops look at; a cache line of its own.</summary>
+    [StructLayout(LayoutKind.Sequential, Size = CacheLineBytes)]
+    private struct Notice
+    {
+        /// <summary>1 while this loop's thread sleeps, or is about to: whoever hands something over has to wake it.</summary>
+        public int Sleeps;
+
+        /// <summary>When it last came back after it had stood still for longer than <see cref="Layout.StallNs"/>.</summary>
+        public ulong StalledNs;
+    }
+
+    private readonly Notice* _notice = (Notice*)NativeMemory.AlignedAlloc(CacheLineBytes, CacheLineBytes);
 
     /// <summary>Called by another loop's thread to wake this one's. Set before the loops run.</summary>
     public delegate*<nint, void> Wake { get; set; }
@@ -92,7 +102,7 @@ public sealed unsafe partial class PacketLoop
     {
         if (_links == null || _isPaused)
             return true;
-        Volatile.Write(ref *_sleeps, 1);
+        Volatile.Write(ref _notice->Sleeps, 1);
         // Either the other sees that this one sleeps, or this one sees what the other has published.
         Interlocked.MemoryBarrier();
         for (int i = 0; i < _loops.Length; i++)
@@ -108,7 +118,24 @@ public sealed unsafe partial class PacketLoop
     }
 
     /// <summary>The thread sleeps no longer.</summary>
-    public void WakeUp() => Volatile.Write(ref *_sleeps, 0);
+    public void WakeUp() => Volatile.Write(ref _notice->Sleeps, 0);
+
+    /// <summary>
+    /// Does another worker stand still, or did it since this one's round before? Then the program sends frames the kernel's way, or is
+    /// about to, and what this one still holds is older than those.
+    /// </summary>
+    private bool HasStalledOther(ulong lastRoundNs)
+    {
+        for (int i = 0; _links != null && i < _loops.Length; i++)
+        {
+            PacketLoop other = _loops[i];
+            if (i != _number && ((long)(_roundNs - Volatile.Read(ref *other._heartbeatNs)) > Layout.StallNs
+                || Volatile.Read(ref other._notice->StalledNs) > lastRoundNs))
+                return true;
+        }
+
+        return false;
+    }
 
     /// <summary>
     /// A frame that cannot go straight into a TX ring: another worker serves its queue, or it is dropped, with the reason counted.
@@ -119,9 +146,9 @@ public sealed unsafe partial class PacketLoop
         if (queue != null && queue->Worker != _number)
         {
             Link* link = _links + queue->Worker;
-            if (link->Out.Reserve(1) != 0)
+            if (link->Out.Reserve(1) != 0 && queue->TryGive(_number))
             {
-                _arena.Give(frame, FrameOwner.Tx, queue->Index);
+                _arena.Give(frame, FrameOwner.HandedOver, queue->Index);
                 link->Out.PutHandover(new HandoverFrame
                 {
                     Queue = queue,
@@ -154,7 +181,7 @@ public sealed unsafe partial class PacketLoop
         for (int i = 0; i < _loops.Length; i++)
         {
             if (i != _number)
-                count += TakeHandedOver(&_links[i].In);
+                count += TakeHandedOver(i);
         }
 
         return count;
@@ -167,21 +194,26 @@ public sealed unsafe partial class PacketLoop
         if (_clock() - _roundNs > (ulong)Layout.StallNs)
         {
             while (link->Out.TryUnputHandover(out HandoverFrame* frame))
+            {
+                frame->Queue->TakeBack(_number);
                 DropHandedOver(frame, PortCounter.DropStale);
+            }
+
             return;
         }
 
         _counters[(int)LoopCounter.HandedOver] += link->Out.Unpublished;
         link->Out.Submit();
         Interlocked.MemoryBarrier();
-        if (Volatile.Read(ref *taker._sleeps) == 0)
-            return;
+        if (Volatile.Read(ref taker._notice->Sleeps) == 0 || Interlocked.Exchange(ref taker._notice->Sleeps, 0) == 0)
+            return;     // awake, or somebody else wakes it
         _counters[(int)LoopCounter.HandoverWakes]++;
         taker.Wake(taker.WakeArgument);
     }
 
-    private uint TakeHandedOver(Ring* ring)
+    private uint TakeHandedOver(int giver)
     {
+        Ring* ring = &_links[giver].In;
         uint count = ring->Peek(ring->Size);
         if (count == 0)
             return 0;
@@ -190,6 +222,7 @@ public sealed unsafe partial class PacketLoop
             HandoverFrame* frame = ring->Handover(i);
             OutputPort* port = _outputs + frame->Port;
             PortQueue* queue = frame->Queue;
+            queue->Take((ushort)giver);
             if (port->QueueCount == 0 || port->Generation != frame->Generation)
                 DropHandedOver(frame, PortCounter.DropOutputGone);
             else if (queue->TxHeld >= queue->TxQuota || queue->Tx.Reserve(1) == 0)
@@ -212,7 +245,11 @@ public sealed unsafe partial class PacketLoop
             Ring* ring = &_links[i].In;
             uint count = ring->Peek(ring->Size);
             for (uint j = 0; j < count; j++)
+            {
+                ring->Handover(j)->Queue->Take((ushort)i);
                 DropHandedOver(ring->Handover(j), PortCounter.DropStale);
+            }
+
             ring->Release(count);
         }
     }

@@ -39,6 +39,7 @@ public sealed unsafe partial class PacketLoop
     private uint* _auditFill;
     private uint* _auditTx;
     private uint* _auditHandedOver;
+    private uint* _auditWaiting;
 
     /// <summary>Called by the loop thread when a command is done, to wake the manager. Set before the loop runs.</summary>
     public delegate*<nint, void> CommandDone { get; set; }
@@ -162,6 +163,7 @@ public sealed unsafe partial class PacketLoop
         _auditFill = (uint*)NativeMemory.AllocZeroed(Layout.XsksMax, sizeof(uint));
         _auditTx = (uint*)NativeMemory.AllocZeroed(Layout.XsksMax, sizeof(uint));
         _auditHandedOver = (uint*)NativeMemory.AllocZeroed(Layout.XsksMax, sizeof(uint));
+        _auditWaiting = (uint*)NativeMemory.AllocZeroed(Layout.XsksMax, sizeof(uint));
     }
 
     private void ReadMailbox()
@@ -175,7 +177,7 @@ public sealed unsafe partial class PacketLoop
                 Attach(_commandPort, _commandOutput);
                 break;
             case Command.Forget:
-                _outputs[_commandPort] = default;
+                _outputs[_commandPort].QueueCount = 0;      // what still comes in by it is counted as ever
                 break;
             case Command.Detach:
                 Detach(_commandPort);
@@ -276,7 +278,7 @@ public sealed unsafe partial class PacketLoop
         for (int i = 0; _links != null && i < _loops.Length; i++)
         {
             if (i != _number)
-                TakeHandedOver(&_links[i].In);
+                TakeHandedOver(i);
         }
 
         _activeCount = Remove(_active, _activeCount, port, out uint held);
@@ -300,16 +302,17 @@ public sealed unsafe partial class PacketLoop
         return kept;
     }
 
-    /// <summary>One pass over the ledger, compared with every queue's own count and with the free stack.</summary>
+    /// <summary>One pass over the ledger, compared with every queue's own count and with the free frames.</summary>
     private bool Audit()
     {
         new Span<uint>(_auditFill, Layout.XsksMax).Clear();
         new Span<uint>(_auditTx, Layout.XsksMax).Clear();
         new Span<uint>(_auditHandedOver, Layout.XsksMax).Clear();
-        uint free = _arena.CountOwners(_auditFill, _auditTx), notHeld = 0, cached = 0, retired = 0, held = 0;
+        new Span<uint>(_auditWaiting, Layout.XsksMax).Clear();
+        uint free = _arena.CountOwners(_auditFill, _auditTx, _auditHandedOver), notHeld = 0, cached = 0, retired = 0, held = 0;
         foreach (PacketLoop loop in _loops)
         {
-            notHeld += loop.CountHandedOver(_auditHandedOver);
+            notHeld += loop.CountHandedOver(_auditWaiting);
             cached += loop._frames.Count;
             retired += loop._retiredFrames;
         }
@@ -331,7 +334,8 @@ public sealed unsafe partial class PacketLoop
         for (int i = 0; i < loop._activeCount; i++)
         {
             PortQueue* q = loop._active[i];
-            good &= _auditFill[q->Index] == q->FillHeld && _auditTx[q->Index] == q->TxHeld + _auditHandedOver[q->Index];
+            good &= _auditFill[q->Index] == q->FillHeld && _auditTx[q->Index] == q->TxHeld;
+            good &= _auditHandedOver[q->Index] == _auditWaiting[q->Index];
             good &= q->FillHeld <= q->FillQuota && q->TxHeld <= q->TxQuota;
             held += q->FillHeld + q->TxHeld;
         }

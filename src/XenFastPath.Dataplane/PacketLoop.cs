@@ -41,7 +41,7 @@ public sealed unsafe partial class PacketLoop
         _frames = new FrameCache(arena);
         _number = number;
         _loops = [this];
-        *_sleeps = 0;
+        *_notice = default;
         _ports = ports;
         _heartbeatNs = heartbeatNs;
         _counters = counters;
@@ -59,15 +59,29 @@ public sealed unsafe partial class PacketLoop
     /// </summary>
     public uint Round(ulong nowNs)
     {
-        long gapNs = (long)(nowNs - _roundNs);
+        if (_isPaused)
+        {
+            // No heartbeat either: whoever pauses for long stands still.
+            ReadMailbox();
+            return _isPaused ? 0u : 1u;
+        }
+
+        ulong lastNs = _roundNs;
         _roundNs = nowNs;
-        if (gapNs > Layout.StallNs)
+        bool hasStalled = (long)(nowNs - lastNs) > Layout.StallNs;
+        if (hasStalled)
+        {
+            _counters[(int)LoopCounter.Stalls]++;
+            Volatile.Write(ref _notice->StalledNs, nowNs);
+        }
+
+        if (hasStalled || HasStalledOther(lastNs))
             DiscardStale();
         if (nowNs - _beatNs >= (ulong)Limits.HeartbeatNsMin)
             Volatile.Write(ref *_heartbeatNs, _beatNs = nowNs);
         ReadMailbox();
         if (_isPaused)
-            return 0;
+            return 0;       // a moment ago it was not
 
         uint work = 0;
         for (int i = 0; i < _activeCount; i++)
@@ -100,12 +114,11 @@ public sealed unsafe partial class PacketLoop
     public bool IsBacklogged => _touchedCount != 0;
 
     /// <summary>
-    /// The loop was not running for so long that the program has sent frames the kernel's way meanwhile. What waits here is
+    /// This loop, or another one, was not running for so long that the program has sent frames the kernel's way meanwhile. What waits here is
     /// older than those: throw it away before the heartbeat lets new frames in.
     /// </summary>
     private void DiscardStale()
     {
-        _counters[(int)LoopCounter.Stalls]++;
         for (int i = 0; i < _activeCount; i++)
         {
             PortQueue.DiscardReceived(_active[i], _frames);
@@ -175,7 +188,7 @@ public sealed unsafe partial class PacketLoop
         descriptor->addr < _arena.Bytes && descriptor->options == 0 && descriptor->len is >= Limits.EthernetHeaderBytes and <= Limits.FrameBytes
         && (descriptor->addr & ~Arena.ChunkMask) + descriptor->len <= Limits.FrameBytes;
 
-    /// <summary>Sends one received frame on its way: into a TX ring, or back to the free stack with the reason counted.</summary>
+    /// <summary>Sends one received frame on its way: into a TX ring, or back to the free ones with the reason counted.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void Forward(PortQueue* q, xdp_desc* descriptor, Source source, ulong key, Route* route)
     {

@@ -81,6 +81,27 @@ public unsafe struct PortQueue
     /// <summary>A trunk: port id by VLAN identifier, <see cref="PacketLoop.VlanTableEntries"/>; null: its frames are all its port's own.</summary>
     public ushort* Vlans;
 
+    /// <summary>By worker: frames that it has ever handed over for this queue. Each writes its own.</summary>
+    private fixed uint _given[Layout.WorkersMax];
+
+    /// <summary>By worker: how many of those have been taken out of its ring. Written by the worker that serves this queue.</summary>
+    private fixed uint _taken[Layout.WorkersMax];
+
+    /// <summary>May another worker hand one more frame over for this queue? It is counted as given then.</summary>
+    public bool TryGive(ushort worker)
+    {
+        if (_given[worker] - Volatile.Read(ref _taken[worker]) >= Limits.HandoverFramesPerQueue)
+            return false;
+        _given[worker]++;
+        return true;
+    }
+
+    /// <summary>A frame that was given goes back to the giver, before it was published.</summary>
+    public void TakeBack(ushort worker) => _given[worker]--;
+
+    /// <summary>A frame that another worker gave is out of its ring.</summary>
+    public void Take(ushort worker) => Volatile.Write(ref _taken[worker], _taken[worker] + 1);
+
     /// <summary>Counts one event of the data path in this port's row.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly void Count(PortCounter counter) => Counters[(int)counter]++;
@@ -188,7 +209,9 @@ public unsafe struct PortQueue
         // Kernels before 6.17 may have sent what their index does not show yet: those frames are completed, not taken back.
         Recycle(q, frames);
         uint pending = q->Tx.Pending();
-        for (uint i = 0; i < pending; i++)
+        // The latest first: a frame that was sent, completed and sent again may stand twice between a lagging index and the end, and the
+        // earlier entry is read by nobody any more.
+        for (uint i = pending; i-- > 0;)
         {
             xdp_desc* descriptor = q->Tx.PendingDescriptor(i);
             uint frame = Arena.FrameOf(descriptor->addr);

@@ -35,7 +35,7 @@ public struct XskRequest
     public uint FillFrames;
     public uint TxFrames;
 
-    /// <summary>How long the kernel may poll the driver for one call, us; 0: interrupts bring the frames.</summary>
+    /// <summary>Not 0: the kernel polls the driver when it is called. The time itself, us, is for calls that wait, and none of ours does.</summary>
     public int BusyPollUs;
 
     /// <summary>May TX metadata be used? In zero-copy mode only if the driver says so (netdev xsk-features).</summary>

@@ -229,19 +229,25 @@ internal sealed unsafe partial class DataPath : IDisposable
 
     public bool Audit()
     {
+        // All at once: each waits for the slowest.
         for (int i = 1; i < _workers.Length; i++)
         {
             _workers[i].Loop.PostPause();
-            _workers[i].Complete();
+            _workers[i].Begin();
         }
 
+        for (int i = 1; i < _workers.Length; i++)
+            _workers[i].Complete();
         _workers[0].Loop.PostAudit();
         bool isGood = _workers[0].Complete() == 0;
         for (int i = 1; i < _workers.Length; i++)
         {
             _workers[i].Loop.PostResume();
-            _workers[i].Complete();
+            _workers[i].Begin();
         }
+
+        for (int i = 1; i < _workers.Length; i++)
+            _workers[i].Complete();
 
         return isGood;
     }

@@ -30,6 +30,12 @@ internal static class Program
         {
             // A session of its own: neither Ctrl-C nor the hang-up of control's terminal is for the data path.
             Tmds.Linux.LibC.setsid();
+            if (options.Cpus?.FirstOrDefault(c => !MayRunOn(c), -1) is { } cpu and >= 0)
+            {
+                Console.Error.WriteLine($"xenfastpath-forwarder: CPU {cpu} is not there, or not for this process (taskset -p {Environment.ProcessId})");
+                return 1;
+            }
+
             LiftMemoryLock();
             RaisePriority();
             using ControlSocket socket = ControlSocket.Listen(options.RunDir);
@@ -46,6 +52,12 @@ internal static class Program
             Console.Error.WriteLine("xenfastpath-forwarder: " + e.Message);
             return 1;
         }
+    }
+
+    private static unsafe bool MayRunOn(int cpu)
+    {
+        Tmds.Linux.cpu_set_t set;
+        return Tmds.Linux.LibC.sched_getaffinity(0, sizeof(Tmds.Linux.cpu_set_t), &set) == 0 && Tmds.Linux.LibC.CPU_ISSET(cpu, &set);
     }
 
     /// <summary>

@@ -45,7 +45,7 @@ public sealed class OptionsTests
     [InlineData("bad argument --cpus 1,1", "--cpus", "1,1")]
     [InlineData("bad argument --cpus 1,", "--cpus", "1,")]
     [InlineData("--cpus names 2 CPUs for 3 workers", "--cpus", "0,1", "--workers", "3")]
-    [InlineData("4 workers need more packet memory than 8 MiB: at least --arena-mib 16", "--workers", "4", "--arena-mib", "8")]
+    [InlineData("4 workers need more packet memory than 8 MiB: at least --arena-mib 28", "--workers", "4", "--arena-mib", "8")]
     [InlineData("bad argument --arena-mib 3", "--arena-mib", "3")]
     [InlineData("bad argument --busy-poll-us -1", "--busy-poll-us", "-1")]
     [InlineData(null, "--guard", "--help")]

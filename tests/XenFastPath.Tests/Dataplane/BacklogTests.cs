@@ -87,6 +87,31 @@ public sealed unsafe class BacklogTests : IDisposable
         Assert.True(_loop.Audit());
     }
 
+    /// <summary>Sent, completed, received into and put into the same ring again: the entry that the kernel will read is the later one.</summary>
+    [Fact]
+    public void A_frame_that_stands_twice_behind_a_lagging_index_is_never_sent_after_it_was_taken_back()
+    {
+        const int dead = 4;
+        SimulatedPort a = _loop.AddPort(fillFrames: 8), b = _loop.AddPort(txFrames: 64);
+        _loop.Learn(B, b);
+        Deliver(a, dead);
+        _loop.Round();
+        b.CompleteUnreleased(dead);
+        for (int round = 0; round < 4; round++)
+        {
+            Deliver(a, 8);
+            _loop.Round();
+        }
+
+        _loop.Now += (ulong)Layout.StallNs + 1;
+        _loop.Round();
+        List<byte[]> entries = b.TakeSent();
+        Assert.Equal(dead + 32, entries.Count);
+        Assert.All(entries.Skip(dead), f => Assert.Equal("0180C2000001", Convert.ToHexString(f[..6])));
+        Assert.Equal(32u, b.Queue->Tombstones);
+        Assert.True(_loop.Audit());
+    }
+
     private static void Deliver(SimulatedPort port, int frames)
     {
         for (int i = 0; i < frames; i++)

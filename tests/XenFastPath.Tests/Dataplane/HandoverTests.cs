@@ -5,7 +5,7 @@ namespace XenFastPath.Tests.Dataplane;
 
 public sealed unsafe class HandoverTests : IDisposable
 {
-    private const string A = "02:00:00:00:00:0a", B = "02:00:00:00:00:0b";
+    private const string A = "02:00:00:00:00:0a", B = "02:00:00:00:00:0b", C = "02:00:00:00:00:0c";
 
     private readonly LoopFixture _loop = new(frames: 2048, workers: 2);
     private readonly SimulatedPort _a;
@@ -92,15 +92,41 @@ public sealed unsafe class HandoverTests : IDisposable
     [Fact]
     public void What_a_busy_worker_has_no_room_for_is_dropped_and_counted()
     {
-        const int count = Limits.HandoverFrames + 40;
+        const int count = Limits.HandoverFramesPerQueue + 40;
+        SimulatedPort other = _loop.AddPort(worker: 1);
+        _loop.Learn(C, other);
         for (int i = 0; i < count; i++)
             Assert.True(_a.Deliver(Frame(i)));
+        byte[] toOther = Frames.Ethernet(C, A, 0x88b5, new byte[60]);
+        Assert.True(_a.Deliver(toOther));
         for (int i = 0; i < 10; i++)
             First.Round(_loop.Now);
         Assert.Equal(40ul, _a[PortCounter.DropWorkerBusy]);
         Assert.True(_loop.Audit());
         Second.Round(_loop.Now);
-        Assert.Equal(Enumerable.Range(0, Limits.HandoverFrames).Select(Frame), _b.TakeSent());
+        Assert.Equal(Enumerable.Range(0, Limits.HandoverFramesPerQueue).Select(Frame), _b.TakeSent());
+        Assert.Equal([toOther], other.TakeSent());      // who sends to many is not held up by one of them
+        Assert.True(_loop.Audit());
+    }
+
+    [Fact]
+    public void What_the_ring_between_two_workers_has_no_room_for_is_dropped_and_counted()
+    {
+        const int outputs = Limits.HandoverFrames / Limits.HandoverFramesPerQueue + 1;
+        for (int i = 0; i < outputs; i++)
+            _loop.Learn($"02:00:00:00:01:{i:x2}", _loop.AddPort(worker: 1));
+        for (int i = 0; i < outputs * Limits.HandoverFramesPerQueue; i++)
+        {
+            Assert.True(_a.Deliver(Frames.Ethernet($"02:00:00:00:01:{i % outputs:x2}", A, 0x88b5, new byte[60])));
+            if (i % 100 == 99)
+                First.Round(_loop.Now);
+        }
+
+        for (int i = 0; i < 10; i++)
+            First.Round(_loop.Now);
+        ulong given = _loop[LoopCounter.HandedOver, 0];
+        Assert.Equal((ulong)Limits.HandoverFrames, given);
+        Assert.Equal(_a[PortCounter.RxFrames] - given, _a[PortCounter.DropWorkerBusy]);
         Assert.True(_loop.Audit());
     }
 
@@ -108,9 +134,9 @@ public sealed unsafe class HandoverTests : IDisposable
     public void What_the_output_has_no_room_for_is_dropped_for_the_port_it_came_by()
     {
         SimulatedPort narrow = _loop.AddPort(txFrames: 8, worker: 1);
-        _loop.Learn("02:00:00:00:00:0c", narrow);
+        _loop.Learn(C, narrow);
         for (int i = 0; i < 20; i++)
-            _a.Deliver(Frames.Ethernet("02:00:00:00:00:0c", A, 0x88b5, new byte[60]));
+            _a.Deliver(Frames.Ethernet(C, A, 0x88b5, new byte[60]));
         _loop.Round();
         Assert.Equal(12ul, _a[PortCounter.DropTxFull]);
         Assert.Equal(8, narrow.TakeSent().Count);
@@ -133,6 +159,69 @@ public sealed unsafe class HandoverTests : IDisposable
         Second.PostReclaim(_b.Queue->Index);
         Second.Round(_loop.Now);
         Assert.Equal(512, Second.Result);
+        Assert.True(_loop.Audit());
+    }
+
+    /// <summary>Its traffic does not stop before all workers have forgotten it.</summary>
+    [Fact]
+    public void A_port_that_leaves_may_still_receive()
+    {
+        _a.Deliver(Frame(1));
+        _b.Deliver(Frames.Ethernet(A, B, 0x88b5, new byte[60]));
+        _loop.Command(l => l.PostForget(_b.Id));
+        _loop.Round();
+        Assert.Equal(1ul, _b[PortCounter.RxFrames]);
+        Assert.Equal(1ul, _a[PortCounter.DropOutputGone]);
+        Assert.Single(_a.TakeSent());
+        Assert.True(_loop.Audit());
+    }
+
+    /// <summary>The ledger tells a frame that waits for a worker from one that it has given to the kernel.</summary>
+    [Fact]
+    public void A_bogus_completion_does_not_free_a_frame_on_its_way()
+    {
+        _a.Deliver(Frame(1));
+        First.Round(_loop.Now);
+        for (uint frame = 1; frame < _loop.Arena.FrameCount; frame++)
+        {
+            if (_loop.Arena.IsOwned(frame, FrameOwner.HandedOver, _b.Queue->Index))
+                _b.CompleteBogus((ulong)frame << Limits.FrameShift);
+        }
+
+        _b.Queue->TxHeld++;                             // so that completions are looked for
+        Second.Round(_loop.Now);
+        _b.Queue->TxHeld--;
+        Assert.Single(_b.TakeSent());
+        Assert.Equal(1ul, _b[PortCounter.CompletionBogus]);
+        Assert.True(_loop.Audit());
+    }
+
+    /// <summary>From when it stands still for longer than the program bears, frames go by the bridge and may not be overtaken.</summary>
+    [Fact]
+    public void What_a_worker_holds_is_thrown_away_when_another_one_stands_still()
+    {
+        _loop.Round();
+        _loop.Now += (ulong)Layout.StallNs - 20_000_000;
+        Second.Round(_loop.Now);                        // the first does not run
+        _b.Deliver(Frames.Ethernet(A, B, 0x88b5, new byte[60]));
+        _loop.Now += 30_000_000;
+        Second.Round(_loop.Now);
+        Assert.Equal(1ul, _b[PortCounter.DropStale]);
+        Assert.Equal(0ul, _loop[LoopCounter.Stalls, 1]);
+        // The first comes back before the second has its next round.
+        _b.Deliver(Frames.Ethernet(A, B, 0x88b5, new byte[60]));
+        _loop.Now += 1;
+        First.Round(_loop.Now);
+        Assert.Equal(1ul, _loop[LoopCounter.Stalls, 0]);
+        _loop.Now += 1;
+        First.Round(_loop.Now);
+        Second.Round(_loop.Now);
+        Assert.Equal(2ul, _b[PortCounter.DropStale]);
+        _b.Deliver(Frames.Ethernet(A, B, 0x88b5, new byte[60]));
+        _loop.Now += 1;
+        _loop.Round();
+        _loop.Round();
+        Assert.Single(_a.TakeSent());
         Assert.True(_loop.Audit());
     }
 
@@ -164,7 +253,7 @@ public sealed unsafe class HandoverTests : IDisposable
     [Fact]
     public void After_two_passes_of_a_barrier_all_that_waited_is_through()
     {
-        const int count = Limits.BatchFrames * 2 + 1;
+        const int count = Limits.BatchFrames + 10;
         for (int i = 0; i < count; i++)
             Assert.True(_a.Deliver(Frame(i)));
         _loop.Command(l => l.PostBarrier());
@@ -215,11 +304,15 @@ public sealed unsafe class HandoverTests : IDisposable
     {
         Second.PostPause();
         Second.Round(_loop.Now);
+        ulong beatNs = _loop.HeartbeatOf(1);
         _b.Deliver(Frames.Ethernet(A, B, 0x88b5, new byte[60]));
+        _loop.Now += 10_000_000;
         Assert.Equal(0u, Second.Round(_loop.Now));
+        Assert.Equal(beatNs, _loop.HeartbeatOf(1));
         Assert.True(Second.TrySleep());
         Second.WakeUp();
         Second.PostResume();
+        Assert.NotEqual(0u, Second.Round(_loop.Now));   // it is not to sleep now
         Second.Round(_loop.Now);
         First.Round(_loop.Now);
         Assert.Single(_a.TakeSent());

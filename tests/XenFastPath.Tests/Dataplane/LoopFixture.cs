@@ -70,7 +70,9 @@ internal sealed unsafe class LoopFixture : IDisposable
 
     private static void CountWake(nint worker) => (s_wakes ??= new int[Layout.WorkersMax])[worker]++;
 
-    public ulong Heartbeat => *_heartbeat;
+    public ulong Heartbeat => HeartbeatOf(0);
+
+    public ulong HeartbeatOf(int worker) => _heartbeat[worker];
 
     public ulong this[LoopCounter counter] => this[counter, 0];
 
@@ -86,11 +88,11 @@ internal sealed unsafe class LoopFixture : IDisposable
         uint txFrames = 64, uint startIndex = 0, QueueFlags queueFlags = QueueFlags.None, ushort worker = 0)
     {
         ushort id = (ushort)(Ports.Count + 1);
-        SimulatedPort port = new(Arena, id, (ushort)Ports.Count, fillFrames, txFrames, startIndex, queueFlags);
-        port.Queue->Worker = worker;
+        SimulatedPort port = new(Arena, id, (ushort)Ports.Count, fillFrames, txFrames, startIndex, queueFlags, worker);
         Ports.Add(port);
         _ports[id] = new PortEntry { Word = PortEntry.Pack(Generation, network, flags | PortFlags.Ingress | PortFlags.Egress), FrameBytesMax = frameBytesMax };
-        Command(l => l.PostAttach(id, port.Output(Generation)));
+        int number = 0;
+        Command(l => l.PostAttach(id, port.Output(Generation, number++)));
         return port;
     }
 
@@ -103,7 +105,11 @@ internal sealed unsafe class LoopFixture : IDisposable
         ulong word = PortEntry.Pack(generation, network, flags | PortFlags.Ingress | PortFlags.Egress);
         _ports[vlan.Id] = new PortEntry { Word = word, FrameBytesMax = frameBytesMax, Tag = tag, Trunk = trunk.Id };
         int worker = 0;
-        Command(l => l.PostAttachVlan(vlan.Id, vlan.Output(trunk, generation), trunk.VlanTable + worker++ * PacketLoop.VlanTableEntries));
+        Command(l =>
+        {
+            l.PostAttachVlan(vlan.Id, vlan.Output(trunk, generation, worker), trunk.VlanTable + worker * PacketLoop.VlanTableEntries);
+            worker++;
+        });
         return vlan;
     }
 

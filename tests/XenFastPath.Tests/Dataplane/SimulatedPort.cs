@@ -38,36 +38,60 @@ internal sealed unsafe class MemoryRing : IDisposable
 /// <summary>A VLAN's port: a row of counters; its frames are the trunk's.</summary>
 internal sealed unsafe class SimulatedVlan(ushort id, ushort tag) : IDisposable
 {
-    private readonly ulong* _counters = (ulong*)NativeMemory.AllocZeroed(CounterMemory.RowSlots, sizeof(ulong));
+    private readonly CounterRows _counters = new();
 
     public ushort Id => id;
 
     public ushort Tag => tag;
 
-    public ulong this[PortCounter counter] => _counters[(int)counter];
+    public ulong this[PortCounter counter] => _counters[counter];
 
-    public OutputPort Output(SimulatedPort trunk, uint generation)
+    public OutputPort Output(SimulatedPort trunk, uint generation, int worker = 0)
     {
         OutputPort output = trunk.Output(generation);
-        output.Counters = _counters;
+        output.Counters = _counters.Of(worker);
         output.Tag = tag;
         return output;
     }
 
-    public void Dispose() => NativeMemory.Free(_counters);
+    public void Dispose() => _counters.Dispose();
+}
+
+/// <summary>A port's rows, one for each worker.</summary>
+internal sealed unsafe class CounterRows : IDisposable
+{
+    public const int WorkersMax = 4;
+
+    private readonly ulong* _rows = (ulong*)NativeMemory.AllocZeroed(WorkersMax * CounterMemory.RowSlots, sizeof(ulong));
+
+    /// <summary>What all workers together counted.</summary>
+    public ulong this[PortCounter counter]
+    {
+        get
+        {
+            ulong sum = 0;
+            for (int i = 0; i < WorkersMax; i++)
+                sum += Of(i)[(int)counter];
+            return sum;
+        }
+    }
+
+    public ulong* Of(int worker) => _rows + worker * CounterMemory.RowSlots;
+
+    public void Dispose() => NativeMemory.Free(_rows);
 }
 
 /// <summary>A port whose kernel side is driven by the test: it delivers frames, takes what is sent, completes it when told.</summary>
 internal sealed unsafe class SimulatedPort : IDisposable
 {
-    private const int Headroom = IfXdp.XDP_PACKET_HEADROOM, WorkersMax = 4;
+    private const int Headroom = IfXdp.XDP_PACKET_HEADROOM;
 
     private readonly Arena _arena;
-    private readonly ulong* _counters;
+    private readonly CounterRows _counters = new();
     private readonly Queue<ulong> _inFlight = new();
 
     public SimulatedPort(Arena arena, ushort id, ushort queueIndex, uint fillFrames = 64, uint txFrames = 64, uint startIndex = 0,
-        QueueFlags flags = QueueFlags.None)
+        QueueFlags flags = QueueFlags.None, ushort worker = 0)
     {
         _arena = arena;
         Id = id;
@@ -76,7 +100,6 @@ internal sealed unsafe class SimulatedPort : IDisposable
         Tx = new MemoryRing(tx, sizeof(xdp_desc), startIndex);
         Fill = new MemoryRing(fill, sizeof(ulong), startIndex);
         Completion = new MemoryRing(tx, sizeof(ulong), startIndex);
-        _counters = (ulong*)NativeMemory.AllocZeroed(CounterMemory.RowSlots, sizeof(ulong));
         Queue = (PortQueue*)NativeMemory.AllocZeroed((nuint)sizeof(PortQueue));
         Queue->Fd = -1;
         Queue->Port = id;
@@ -84,8 +107,9 @@ internal sealed unsafe class SimulatedPort : IDisposable
         Queue->FillQuota = fillFrames;
         Queue->TxQuota = txFrames;
         Queue->Flags = flags;
-        Queue->Counters = _counters;
-        VlanTable = (ushort*)NativeMemory.AllocZeroed(WorkersMax * PacketLoop.VlanTableEntries, sizeof(ushort));
+        Queue->Worker = worker;
+        Queue->Counters = _counters.Of(worker);
+        VlanTable = (ushort*)NativeMemory.AllocZeroed(CounterRows.WorkersMax * PacketLoop.VlanTableEntries, sizeof(ushort));
         Rx.AttachTo(ref Queue->Rx);
         Tx.AttachTo(ref Queue->Tx);
         Fill.AttachTo(ref Queue->Fill);
@@ -109,7 +133,7 @@ internal sealed unsafe class SimulatedPort : IDisposable
 
     public int InFlight => _inFlight.Count;
 
-    public ulong this[PortCounter counter] => _counters[(int)counter];
+    public ulong this[PortCounter counter] => _counters[counter];
 
     /// <summary>A frame arrives: takes a fill entry, copies, publishes a descriptor. False: no buffer or no room, as in the kernel.</summary>
     public bool Deliver(ReadOnlySpan<byte> frame)
@@ -162,6 +186,15 @@ internal sealed unsafe class SimulatedPort : IDisposable
         }
     }
 
+    /// <summary>The kernel sends and completes frames from the start of the TX ring, and its index does not show it yet (before 6.17).</summary>
+    public void CompleteUnreleased(uint count)
+    {
+        Assert.True(Tx.Kernel.Peek(count) == count && Completion.Kernel.Reserve(count) == count);
+        for (uint i = 0; i < count; i++)
+            Completion.Kernel.PutAddress(Tx.Kernel.Descriptor(i)->addr);
+        Completion.Kernel.Submit();
+    }
+
     /// <summary>The kernel completes an address that it never had.</summary>
     public void CompleteBogus(ulong address)
     {
@@ -170,7 +203,9 @@ internal sealed unsafe class SimulatedPort : IDisposable
         Completion.Kernel.Submit();
     }
 
-    public OutputPort Output(uint generation) => new() { Queues = Queue, Counters = _counters, QueueCount = 1, Generation = generation };
+    /// <summary>The port as a worker's loop knows it.</summary>
+    public OutputPort Output(uint generation, int worker = 0) =>
+        new() { Queues = Queue, Counters = _counters.Of(worker), QueueCount = 1, Generation = generation };
 
     public void Dispose()
     {
@@ -178,7 +213,7 @@ internal sealed unsafe class SimulatedPort : IDisposable
         Tx.Dispose();
         Fill.Dispose();
         Completion.Dispose();
-        NativeMemory.Free(_counters);
+        _counters.Dispose();
         NativeMemory.Free(VlanTable);
         NativeMemory.Free(Queue);
     }
