@@ -120,7 +120,7 @@ public sealed unsafe class LoopThread : IDisposable
         {
             uint work = Loop.Round(nowNs);
             if (_pollNs != 0)
-                Loop.Poll();    // in busy rounds too: the drivers' interrupts may stay away for as long as this polls
+                Loop.Poll();
             if (work == 0)
             {
                 if (nowNs - workNs < _pollNs)

@@ -87,7 +87,7 @@ public sealed unsafe class XskGroup(Arena arena, bool isZeroCopy)
         int budget = Limits.TxBudgetFrames;
         setsockopt(fd, IfXdp.SOL_XDP, IfXdp.XDP_MAX_TX_SKB_BUDGET, &budget, sizeof(int));
         RaiseSendBuffer(fd, request.TxFrames);
-        if (request.BusyPollUs != 0 && PreferBusyPoll(fd, request.BusyPollUs))
+        if (request.BusyPollUs != 0 && PollWhenCalled(fd, request.BusyPollUs))
             q->Flags |= QueueFlags.BusyPoll;
         _members[_count++] = fd;
         return 0;
@@ -195,14 +195,14 @@ public sealed unsafe class XskGroup(Arena arena, bool isZeroCopy)
     }
 
     /// <summary>
-    /// socket(7), Documentation/networking/napi.rst: the driver's interrupts stay away as long as somebody polls, if its
-    /// napi_defer_hard_irqs and gro_flush_timeout say so. False: this kernel, or its configuration, does not offer it.
+    /// Every call on the socket then polls its driver once (socket(7), Documentation/networking/napi.rst). Not SO_PREFER_BUSY_POLL, which
+    /// would keep the driver's interrupts away as well: with it the kernel leaves sending to that poll too, and virtio-net (7.3) sends
+    /// in another one, so frames lay in the TX ring for seconds. False: this kernel's configuration does not offer it.
     /// </summary>
-    private static bool PreferBusyPoll(int fd, int pollUs)
+    private static bool PollWhenCalled(int fd, int pollUs)
     {
-        int one = 1, budget = Limits.BusyPollBudgetFrames;
-        return setsockopt(fd, SOL_SOCKET, AsmSocket.SO_PREFER_BUSY_POLL, &one, sizeof(int)) == 0
-            && setsockopt(fd, SOL_SOCKET, AsmSocket.SO_BUSY_POLL, &pollUs, sizeof(int)) == 0
+        int budget = Limits.BusyPollBudgetFrames;
+        return setsockopt(fd, SOL_SOCKET, AsmSocket.SO_BUSY_POLL, &pollUs, sizeof(int)) == 0
             && setsockopt(fd, SOL_SOCKET, AsmSocket.SO_BUSY_POLL_BUDGET, &budget, sizeof(int)) == 0;
     }
 

@@ -5,6 +5,5 @@ namespace XenFastPath.Interop;
 public static class AsmSocket
 {
     public const int SO_BUSY_POLL = 46;
-    public const int SO_PREFER_BUSY_POLL = 69;
     public const int SO_BUSY_POLL_BUDGET = 70;
 }

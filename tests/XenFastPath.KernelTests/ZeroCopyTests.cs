@@ -10,10 +10,13 @@ public sealed class ZeroCopyTests
 {
     private const int SIGKILL = 9;
 
-    [Fact]
-    public void Known_unicast_between_vif_and_card_goes_through_the_forwarder()
+    /// <summary>By one worker, and by two: the second has the vif, and both poll the card's driver.</summary>
+    [Theory]
+    [InlineData]
+    [InlineData("--workers", "2", "--busy-poll-us", "100")]
+    public void Known_unicast_between_vif_and_card_goes_through_the_forwarder(params string[] daemonArguments)
     {
-        using Lab.Lab lab = ZeroCopyLab(guests: 1);
+        using Lab.Lab lab = ZeroCopyLab(guests: 1, cards: 1, daemonArguments);
         Guest guest = lab.Guests[0], world = lab.Worlds[0];
         Introduce(lab);
         PortCountersInfo before = lab.Network("xenbr0").Pif!.Counters!;
@@ -98,10 +101,11 @@ public sealed class ZeroCopyTests
     }
 
     /// <summary>Network xenbr0 (and xenbr1 ...) with a card as PIF and one or more guests, all with addresses.</summary>
-    private static Lab.Lab ZeroCopyLab(int guests, int cards = 1)
+    private static Lab.Lab ZeroCopyLab(int guests, int cards = 1, params string[] daemonArguments)
     {
         Assert.SkipUnless(Environment.OSVersion.Version >= new Version(6, 11), "virtio-net has no AF_XDP zero-copy before kernel 6.11");
-        Lab.Lab lab = new(guests);
+        Lab.Lab lab = new(guests, startDaemon: false);
+        lab.StartDaemon(daemonArguments);
         for (int i = 0; i < cards; i++)
         {
             lab.AddWorld($"eth{i}", 200 + i, new CardPair(i));
