@@ -120,6 +120,16 @@ public sealed unsafe partial class PacketLoop
     /// <summary>The thread sleeps no longer.</summary>
     public void WakeUp() => Volatile.Write(ref _notice->Sleeps, 0);
 
+    /// <summary>Others learn of a stall in their next round: it is to come before frames that they would throw away for nothing.</summary>
+    private void WakeOthers()
+    {
+        for (int i = 0; _links != null && i < _loops.Length; i++)
+        {
+            if (i != _number)
+                _loops[i].Wake(_loops[i].WakeArgument);
+        }
+    }
+
     /// <summary>
     /// Does another worker stand still, or did it since this one's round before? Then the program sends frames the kernel's way, or is
     /// about to, and what this one still holds is older than those.

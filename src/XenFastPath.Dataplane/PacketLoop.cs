@@ -73,6 +73,7 @@ public sealed unsafe partial class PacketLoop
         {
             _counters[(int)LoopCounter.Stalls]++;
             Volatile.Write(ref _notice->StalledNs, nowNs);
+            WakeOthers();
         }
 
         if (hasStalled || HasStalledOther(lastNs))

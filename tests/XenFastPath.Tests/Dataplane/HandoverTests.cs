@@ -213,6 +213,7 @@ public sealed unsafe class HandoverTests : IDisposable
         _loop.Now += 1;
         First.Round(_loop.Now);
         Assert.Equal(1ul, _loop[LoopCounter.Stalls, 0]);
+        Assert.Equal((0, 1), (_loop.Wakes[0], _loop.Wakes[1]));
         _loop.Now += 1;
         First.Round(_loop.Now);
         Second.Round(_loop.Now);
