@@ -55,15 +55,6 @@ struct {
 } xfp_ports SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, XFP_MACS_MAX);
-	__type(key, u64);
-	__type(value, struct xfp_fdb_value);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} xfp_fdb SEC(".maps");
-
-struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
 	__uint(max_entries, XFP_XSKS_MAX);
 	__type(key, u32);
@@ -73,7 +64,7 @@ struct {
 
 /* What judging a frame has found on the way. */
 struct found {
-	struct xfp_fdb_value *source;	/* NULL: unknown here, or suspect */
+	struct xfp_fdb_entry *source;	/* NULL: unknown here, or suspect */
 	struct xfp_port *output;
 	u32 output_id;
 };
@@ -81,6 +72,7 @@ struct found {
 #define SURE	XFP_C_TO_FORWARDER	/* as a verdict, on either path; each reason for PASS or drop is greater */
 
 #include "checksum.bpf.h"
+#include "fdb.bpf.h"
 #include "vlan.bpf.h"
 
 static __always_inline void count(u32 port_id, u32 what)
@@ -105,12 +97,6 @@ static __always_inline struct xfp_port *port_of(u32 ifindex, u32 *id)
 	return bpf_map_lookup_elem(&xfp_ports, id);
 }
 
-static __always_inline u64 fdb_key(u64 word, const void *mac)
-{
-	/* Two loads, so that a source address at the end of a 14-byte frame can be read too. */
-	return ((word & 0xffff0000ULL) << 32) | *(u32 *)mac | (u64)*(u16 *)(mac + 4) << 32;
-}
-
 static __always_inline u64 fdb_word(u64 port_word, u32 port_id)
 {
 	return (port_word & 0xffffffff00000000ULL) | port_id;
@@ -121,18 +107,18 @@ static __always_inline u64 fdb_word(u64 port_word, u32 port_id)
  * A source that is known on another port is marked there: until control has followed the kernel, both directions of
  * that MAC go the kernel's way.
  */
-static __always_inline struct xfp_fdb_value *known_source(u64 word, u32 id, const void *mac, u64 now, u32 *why)
+static __always_inline struct xfp_fdb_entry *known_source(u64 word, u32 id, const void *mac, u64 now, u32 *why)
 {
-	u64 key = fdb_key(word, mac);
-	struct xfp_fdb_value *source = bpf_map_lookup_elem(&xfp_fdb, &key);
+	u64 found = 0;
+	struct xfp_fdb_entry *source = fdb_find(fdb_key(word, mac), &found);
 
 	if (!source) {
 		*why = XFP_C_PASS_SOURCE_UNKNOWN;
 		return NULL;
 	}
-	if ((source->word & 0xffffffff0000ffffULL) != fdb_word(word, id)) {
+	if ((found & 0xffffffff0000ffffULL) != fdb_word(word, id)) {
 		if (!(word & XFP_PORT_LOOPS))
-			source->suspect_ns = now;
+			source->suspect = fdb_tick(now) ?: 1;
 		*why = XFP_C_PASS_SOURCE_MOVED;
 		return NULL;
 	}
@@ -145,53 +131,54 @@ static __always_inline s64 since(u64 now, u64 then)
 	return (s64)(now - then);
 }
 
-static __always_inline int is_suspect(const struct xfp_fdb_value *value, u64 now)
+static __always_inline int is_suspect(const struct xfp_fdb_entry *entry, u64 now)
 {
-	return value->suspect_ns && since(now, value->suspect_ns) < (s64)XFP_SUSPECT_NS;
+	return entry->suspect && fdb_since(now, entry->suspect) < (s64)XFP_SUSPECT_NS;
 }
 
 /*
  * Must one frame of this source go the kernel's way now, so that the kernel's entry does not age out? Rather in a pause of
  * `quiet_ns`, where no earlier frame can still be under way; at twice the interval in any case.
  */
-static __always_inline int refresh_due(const struct xfp_fdb_value *source, const struct xfp_port *port, s64 quiet_ns, u64 now)
+static __always_inline int refresh_due(const struct xfp_fdb_entry *source, const struct xfp_port *port, s64 quiet_ns, u64 now)
 {
-	s64 passed = since(now, source->passed_ns);
+	s64 passed = fdb_since(now, source->passed);
 
 	return passed > (s64)port->refresh_ns &&
-	       (since(now, source->seen_ns) >= quiet_ns || passed > 2 * (s64)port->refresh_ns);
+	       (fdb_since(now, source->seen) >= quiet_ns || passed > 2 * (s64)port->refresh_ns);
 }
 
 /* A frame of this source was seen, and the kernel sees it too or not. One store per tick, not one per frame. */
-static __always_inline void note(struct xfp_fdb_value *source, int passes, u64 now)
+static __always_inline void note(struct xfp_fdb_entry *source, int passes, u64 now)
 {
-	if (source->seen_ns != now)
-		source->seen_ns = now;
-	if (passes && source->passed_ns != now)
-		source->passed_ns = now;	/* no refresh needed for a while */
+	u32 tick = fdb_tick(now);
+
+	if (source->seen != tick)
+		source->seen = tick;
+	if (passes && source->passed != tick)
+		source->passed = tick;	/* no refresh needed for a while */
 }
 
 /* Where the destination lies: SURE with the output, or why not. */
 static __always_inline u32 known_destination(u64 word, u32 id, const void *mac, u64 now, struct found *found)
 {
-	u64 key = fdb_key(word, mac);
-	struct xfp_fdb_value *destination = bpf_map_lookup_elem(&xfp_fdb, &key);
+	u64 found_word = 0, output_word;
+	struct xfp_fdb_entry *destination = fdb_find(fdb_key(word, mac), &found_word);
 	struct xfp_port *output;
 	u32 output_id;
-	u64 output_word;
 
 	if (!destination)
 		return XFP_C_PASS_UNKNOWN;
 	if (is_suspect(destination, now))
 		return XFP_C_PASS_SUSPECT;
-	output_id = destination->word & 0xffff;
+	output_id = found_word & 0xffff;
 	if (output_id == id)
 		return XFP_C_PASS_SAME_PORT;
 	output = bpf_map_lookup_elem(&xfp_ports, &output_id);
 	if (!output)
 		return XFP_C_PASS_OUTPUT_OFF;
 	output_word = output->word;
-	if ((output_word ^ destination->word) >> 32 || !(output_word & XFP_PORT_EGRESS) || (output_word ^ word) & XFP_PORT_REDIRECT)
+	if ((output_word ^ found_word) >> 32 || !(output_word & XFP_PORT_EGRESS) || (output_word ^ word) & XFP_PORT_REDIRECT)
 		return XFP_C_PASS_OUTPUT_OFF;
 	if (output_word & word & XFP_PORT_ISOLATED)
 		return XFP_C_PASS_ISOLATED;
@@ -205,7 +192,7 @@ static __always_inline u32 judge(const struct xfp_port *port, u32 id, const stru
 				 struct found *found)
 {
 	u64 word = port->word;
-	struct xfp_fdb_value *source;
+	struct xfp_fdb_entry *source;
 	u32 why;
 
 	if (!(word & XFP_PORT_INGRESS))

@@ -12,12 +12,14 @@
 #ifndef XENFASTPATH_H
 #define XENFASTPATH_H
 
-#define XFP_LAYOUT_VERSION	4
+#define XFP_LAYOUT_VERSION	5
 
 #define XFP_PORTS_MAX		8192	/* ports of one daemon; a port id is an index below it, 0 is never used */
 #define XFP_NEAR_IFINDEXES	65536	/* devices below it are found without hashing */
 #define XFP_XSKS_MAX		16384	/* AF_XDP sockets (port queues) of one daemon */
-#define XFP_MACS_MAX		1048576	/* entries of the FDB map */
+#define XFP_MACS_MAX		1048576	/* addresses that the FDB map may be asked to hold */
+#define XFP_FDB_SLOTS		4	/* entries of one of its buckets, two cache lines */
+#define XFP_FDB_TICK_SHIFT	20	/* its times are CLOCK_MONOTONIC ns >> this: some ms, in 32 bits they come round after 52 days */
 #define XFP_VLANS_MAX		16384	/* tags of all trunks together */
 #define XFP_WORKERS_MAX		16
 
@@ -76,16 +78,33 @@ struct xfp_port {
  * its own; only its frames come and go through the trunk's sockets.
  */
 
-/* Key of the FDB: network << 48 | MAC. */
 /*
- * Value of the FDB, the same word in the BPF map and in the shared-memory table:
- * generation (32) << 32 | reserved, 0 (16) << 16 | output port id (16). 0 is "no entry".
+ * The FDB, xfp_fdb: a hash table in an array that control maps and the program reads. An array's look-up is inlined, and a hit costs
+ * one cache line; the kernel's hash map costs a call and two or three. A key (network << 48 | MAC; 0: free slot) lies in one of the
+ * two buckets that the halves of its hash name, each by its upper bits: (half * buckets) >> 32, counted from bucket 1; in the second
+ * only if the first was full.
+ *
+ * word: generation (32) << 32 | reserved, 0 (16) << 16 | output port id (16), as in the shared-memory table. 0 is "no entry".
+ * Control writes the word before the key; a reader looks at the key again after the word: the slot may have changed hands.
  */
-struct xfp_fdb_value {
+struct xfp_fdb_entry {
+	unsigned long long key;
 	unsigned long long word;
-	unsigned long long seen_ns;	/* written by the program: last frame with this source on this port */
-	unsigned long long passed_ns;	/* written by the program: last time one of them went the kernel's way */
-	unsigned long long suspect_ns;	/* written by the program: last time this source came in on another port */
+	unsigned int seen;		/* written by the program: last frame with this source on this port */
+	unsigned int passed;		/* written by the program: last time one of them went the kernel's way */
+	unsigned int suspect;		/* written by the program: last time this source came in on another port; 0: never */
+	unsigned int reserved;
+};
+
+struct xfp_fdb_bucket {
+	struct xfp_fdb_entry entry[XFP_FDB_SLOTS];
+};
+
+/* Lies in bucket 0. Written once, by the control process that makes the map. */
+struct xfp_fdb_head {
+	unsigned long long seed;	/* mixed into every hash, so that a guest cannot choose MACs that meet in one bucket */
+	unsigned int buckets;		/* without bucket 0 */
+	unsigned int reserved;
 };
 
 /* One page shared by control, forwarder and program. Each writer has its own cache lines. */

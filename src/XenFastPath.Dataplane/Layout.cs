@@ -8,12 +8,16 @@ namespace XenFastPath.Dataplane;
 public static class Layout
 {
     /// <summary>XFP_LAYOUT_VERSION: maps, tables and processes of another version are replaced, never reused.</summary>
-    public const int Version = 4;
+    public const int Version = 5;
 
     public const int PortsMax = 8192;
     public const int NearIfindexes = 65536;
     public const int XsksMax = 16384;
     public const int MacsMax = 1_048_576;
+    public const int FdbSlots = 4;
+
+    /// <summary>XFP_FDB_TICK_SHIFT: times in the FDB are CLOCK_MONOTONIC in units of 1 &lt;&lt; this many ns.</summary>
+    public const int FdbTickShift = 20;
     public const int VlansMax = 16384;
     public const int WorkersMax = 16;
 
@@ -102,16 +106,29 @@ public static class VlanKey
     public static ushort TagOf(uint key) => (ushort)key;
 }
 
-/// <summary>struct xfp_fdb_value: value of the map <c>xfp_fdb</c>. The program writes the three times (CLOCK_MONOTONIC).</summary>
+/// <summary>struct xfp_fdb_entry: a slot of the map <c>xfp_fdb</c>. The program writes the three times.</summary>
 [StructLayout(LayoutKind.Sequential)]
-public struct FdbValue
+public struct FdbMapEntry
 {
+    /// <summary>See <see cref="FdbKey"/>; 0: free.</summary>
+    public ulong Key;
+
     /// <summary>See <see cref="FdbWord"/>.</summary>
     public ulong Word;
 
-    public ulong SeenNs;
-    public ulong PassedNs;
-    public ulong SuspectNs;
+    public uint Seen;
+    public uint Passed;
+    public uint Suspect;
+    private readonly uint _reserved;
+}
+
+/// <summary>struct xfp_fdb_head: the first element of the map.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public struct FdbMapHead
+{
+    public ulong Seed;
+    public uint Buckets;
+    private readonly uint _reserved;
 }
 
 /// <summary>struct xfp_heartbeat: one page, mapped by both processes, read by the program.</summary>

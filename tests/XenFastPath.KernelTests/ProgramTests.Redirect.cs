@@ -145,8 +145,8 @@ public sealed unsafe partial class ProgramTests
         _maps.Ports[output] = new PortEntry { Ifindex = 5, FrameBytesMax = 1514, Tag = tag, Trunk = carrier };
         _maps.SetWord(output, PortEntry.Pack(Generation, network, Redirecting | PortFlags.Xmit));
         _maps.SetDevice(isToVlan ? trunk : Output, 1);
-        Assert.True(_maps.TrySetFdb(KeyIn(network, Source), FdbWord.Make(Generation, input), Clock.NowNs()));
-        Assert.True(_maps.TrySetFdb(KeyIn(network, Destination), FdbWord.Make(Generation, output), Clock.NowNs()));
+        Set(KeyIn(network, Source), input);
+        Set(KeyIn(network, Destination), output);
         byte[] plain = Pad(Ip(1, new byte[60]));
         byte[] sent = isFromVlan ? AddTag(plain, OurTag) : plain;
         Assert.Equal(XDP_REDIRECT, RunXdp(sent, out byte[] left));

@@ -175,8 +175,8 @@ public sealed unsafe partial class ProgramTests
                 SetOutput(PortFlags.Egress | PortFlags.Isolated);
                 return tagged;
             case "source of the native network":
-                _maps.DeleteFdb(Key(Source));
-                Assert.True(_maps.TrySetFdb(KeyIn(NativeNetwork, Source), FdbWord.Make(Generation, Input), Clock.NowNs()));
+                _maps.Fdb.Remove(Key(Source));
+                Set(KeyIn(NativeNetwork, Source), Input);
                 return tagged;
             case "source of the trunk, same network": Learn(Source, Input); return tagged;
             case "destination in the same vlan": Learn(Destination, Vlan); return tagged;

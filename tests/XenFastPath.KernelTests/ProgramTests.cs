@@ -128,10 +128,10 @@ public sealed unsafe partial class ProgramTests : IDisposable
     {
         Learn(Source, Output);
         RunXdp(Ip(6, new byte[20]));
-        Assert.True(_maps.TryGetFdb(Key(Source), out FdbValue value));
+        Assert.True(_maps.Fdb.TryGet(Key(Source), out FdbValue value));
         Assert.NotEqual(0ul, value.SuspectNs);
         Learn(Source, Input);
-        Assert.True(_maps.TryGetFdb(Key(Source), out value));
+        Assert.True(_maps.Fdb.TryGet(Key(Source), out value));
         Assert.Equal(0ul, value.SuspectNs);
         Assert.Equal(XDP_REDIRECT, RunXdp(Ip(6, new byte[20])));
     }
@@ -144,7 +144,7 @@ public sealed unsafe partial class ProgramTests : IDisposable
         Learn(Source, Output);
         Assert.Equal(XDP_PASS, RunXdp(Ip(6, new byte[20])));
         Assert.Equal(1, _maps.Counters(Input)[(int)ProgramCounter.PassSourceMoved]);
-        Assert.True(_maps.TryGetFdb(Key(Source), out FdbValue value));
+        Assert.True(_maps.Fdb.TryGet(Key(Source), out FdbValue value));
         Assert.Equal(0ul, value.SuspectNs);
     }
 
@@ -152,9 +152,9 @@ public sealed unsafe partial class ProgramTests : IDisposable
     public void Every_passed_frame_of_a_known_source_counts_as_seen_by_the_kernel()
     {
         Set(Source, Input, passedNsAgo: 400_000_000_000);
-        _maps.DeleteFdb(Key(Destination));
+        _maps.Fdb.Remove(Key(Destination));
         RunXdp(Ip(6, new byte[20]));
-        Assert.True(_maps.TryGetFdb(Key(Source), out FdbValue value));
+        Assert.True(_maps.Fdb.TryGet(Key(Source), out FdbValue value));
         Assert.True(Clock.NowNs() - value.PassedNs < 1_000_000_000);
     }
 
@@ -184,7 +184,7 @@ public sealed unsafe partial class ProgramTests : IDisposable
         SetInput(PortFlags.Watch);
         Learn(Source, Output);
         RunPolicy(Ip(6, new byte[20]));
-        Assert.True(_maps.TryGetFdb(Key(Source), out FdbValue value));
+        Assert.True(_maps.Fdb.TryGet(Key(Source), out FdbValue value));
         Assert.NotEqual(0ul, value.SuspectNs);
     }
 
@@ -210,6 +210,36 @@ public sealed unsafe partial class ProgramTests : IDisposable
         }
     }
 
+    [Fact]
+    [Trait("rung", "minimum")]
+    public void It_finds_each_address_of_a_full_table_in_either_bucket()
+    {
+        Random random = new(23);
+        List<ulong> keys = [];
+        for (int i = 0; i < Limits.MacsDefault - 2; i++)
+        {
+            ulong key = FdbKey.Make(Network, (ulong)random.NextInt64() & ~1ul);
+            Set(key, Output);
+            keys.Add(key);
+        }
+
+        const int frames = 300;
+        byte[] frame = Ip(6, new byte[20]);
+        for (int i = 0; i < frames; i++)
+        {
+            ulong key = keys[random.Next(keys.Count)];
+            BitConverter.GetBytes(FdbKey.MacOf(key)).AsSpan(0, 6).CopyTo(frame);
+            Assert.True(RunXdp(frame) == XDP_REDIRECT, $"{key:x}");
+            _maps.Fdb.Remove(key);
+            keys.Remove(key);
+            Assert.True(RunXdp(frame) == XDP_PASS, $"{key:x}");
+        }
+
+        long[] counters = _maps.Counters(Input);
+        Assert.Equal(frames, counters[(int)ProgramCounter.ToForwarder]);
+        Assert.Equal(frames, counters[(int)ProgramCounter.PassUnknown]);
+    }
+
     public void Dispose()
     {
         close(_socket);
@@ -225,9 +255,9 @@ public sealed unsafe partial class ProgramTests : IDisposable
         switch (name)
         {
             case "known unicast": return Ip(6, tcp);
-            case "unknown source": _maps.DeleteFdb(Key(Source)); return Ip(6, tcp);
+            case "unknown source": _maps.Fdb.Remove(Key(Source)); return Ip(6, tcp);
             case "source on another port": Learn(Source, Output); return Ip(6, tcp);
-            case "unknown destination": _maps.DeleteFdb(Key(Destination)); return Ip(6, tcp);
+            case "unknown destination": _maps.Fdb.Remove(Key(Destination)); return Ip(6, tcp);
             case "destination on the same port": Learn(Destination, Input); return Ip(6, tcp);
             case "broadcast": return To("ff:ff:ff:ff:ff:ff", Ip(6, tcp));
             case "reserved address": return To("01:80:c2:00:00:00", Ip(6, tcp));
@@ -330,20 +360,17 @@ public sealed unsafe partial class ProgramTests : IDisposable
 
     private static ulong KeyIn(ushort network, string mac) => FdbKey.Make(network, BitConverter.ToUInt64([.. ComparisonTests.Mac(mac), 0, 0]));
 
-    private void Learn(string mac, ushort port) => Assert.True(_maps.TrySetFdb(Key(mac), FdbWord.Make(Generation, port), Clock.NowNs()));
+    private void Learn(string mac, ushort port) => Set(mac, port);
 
-    private void Set(string mac, ushort port, long passedNsAgo = 0, long seenNsAgo = 0, long suspectNsAgo = 0)
+    private void Set(string mac, ushort port, long passedNsAgo = 0, long seenNsAgo = 0, long suspectNsAgo = 0) =>
+        Set(Key(mac), port, passedNsAgo, seenNsAgo, suspectNsAgo);
+
+    private void Set(ulong key, ushort port, long passedNsAgo = 0, long seenNsAgo = 0, long suspectNsAgo = 0)
     {
-        // The entry's times are written through the map, as the program itself would have written them.
-        ulong key = Key(mac), now = Clock.NowNs();
-        FdbValue value = new()
-        {
-            Word = FdbWord.Make(Generation, port),
-            PassedNs = now - (ulong)passedNsAgo,
-            SeenNs = now - (ulong)seenNsAgo,
-            SuspectNs = suspectNsAgo == 0 ? 0 : now - (ulong)suspectNsAgo,
-        };
-        Assert.Equal(0, LibBpf.bpf_map_update_elem(_run.Program.Map("xfp_fdb"), &key, &value, 0));
+        ulong now = Clock.NowNs();
+        Assert.True(_maps.Fdb.TrySet(key, new FdbValue(
+            FdbWord.Make(Generation, port), SeenNs: now - (ulong)seenNsAgo, PassedNs: now - (ulong)passedNsAgo,
+            SuspectNs: suspectNsAgo == 0 ? 0 : now - (ulong)suspectNsAgo)));
     }
 
     private void Beat()

@@ -8,6 +8,14 @@ internal static unsafe class BpfMap
 {
     private static readonly int s_cpus = LibBpf.libbpf_num_possible_cpus();
 
+    /// <summary>What the kernel tells of a map; zeros if it does not.</summary>
+    public static bpf_map_info InfoOf(int map)
+    {
+        bpf_map_info info = default;
+        uint length = (uint)sizeof(bpf_map_info);
+        return LibBpf.bpf_obj_get_info_by_fd(map, &info, &length) == 0 ? info : default;
+    }
+
     /// <summary>Enters a value.</summary>
     /// <exception cref="SystemCallException">The map holds no more.</exception>
     public static void Set<TKey, TValue>(int map, TKey key, TValue value, string step)

@@ -5,13 +5,12 @@ using XenFastPath.Interop;
 namespace XenFastPath.Daemon.FastPath;
 
 /// <summary>
-/// Typed access to the maps. The port table and the heartbeats are mapped memory; the rest are system calls. One thread at a time
+/// Typed access to the maps. The port table, the addresses and the heartbeats are mapped memory; the rest are system calls. One thread at a time
 /// for each map; reading counters is free for all.
 /// </summary>
 internal sealed unsafe class BpfMaps : IDisposable
 {
     private readonly int _portIds, _nearIds;
-    private readonly int _fdb;
     private readonly int _vlans;
     private readonly int _devs;
     private readonly int _counts;
@@ -22,7 +21,6 @@ internal sealed unsafe class BpfMaps : IDisposable
     {
         _portIds = program.Map("xfp_port_ids");
         _nearIds = program.Map("xfp_near_ids");
-        _fdb = program.Map("xfp_fdb");
         _vlans = program.Map("xfp_vlans");
         _devs = program.Map("xfp_devs");
         _counts = program.Map("xfp_counts");
@@ -31,7 +29,12 @@ internal sealed unsafe class BpfMaps : IDisposable
         HeartbeatsFd = program.Map("xfp_heartbeats");
         _ports = SharedMemory.OpenReadWrite(SharedMemory.Duplicate(PortsFd), Layout.PortsMax * (long)sizeof(PortEntry), "xfp_ports");
         _heartbeats = SharedMemory.OpenReadWrite(SharedMemory.Duplicate(HeartbeatsFd), sizeof(Heartbeats), "xfp_heartbeats");
+        int fdb = program.Map("xfp_fdb");
+        Fdb = new FdbMap(SharedMemory.Duplicate(fdb), BpfMap.InfoOf(fdb).max_entries);
     }
+
+    /// <summary>The addresses.</summary>
+    public FdbMap Fdb { get; }
 
     public int Xsks { get; }
 
@@ -45,15 +48,7 @@ internal sealed unsafe class BpfMaps : IDisposable
     public Heartbeats* Heartbeats => (Heartbeats*)_heartbeats.Address;
 
     /// <summary>Kernel id of the XSKMAP, by which control and forwarder find out whether they mean the same maps.</summary>
-    public uint XsksId
-    {
-        get
-        {
-            bpf_map_info info = default;
-            uint length = (uint)sizeof(bpf_map_info);
-            return LibBpf.bpf_obj_get_info_by_fd(Xsks, &info, &length) == 0 ? info.id : 0;
-        }
-    }
+    public uint XsksId => BpfMap.InfoOf(Xsks).id;
 
     /// <summary>Publishes a port's word: one store, so no reader sees half of it.</summary>
     public void SetWord(ushort port, ulong word) => Volatile.Write(ref Ports[port].Word, word);
@@ -91,20 +86,6 @@ internal sealed unsafe class BpfMaps : IDisposable
 
     public void DeleteDevice(ushort port) => BpfMap.Delete(_devs, (uint)port);
 
-    /// <summary>Enters a MAC. Its times start now: the kernel has just seen it.</summary>
-    public bool TrySetFdb(ulong key, ulong word, ulong nowNs)
-    {
-        FdbValue value = new() { Word = word, SeenNs = nowNs, PassedNs = nowNs };
-        return LibBpf.bpf_map_update_elem(_fdb, &key, &value, LibBpf.BPF_ANY) == 0;
-    }
-
-    public void DeleteFdb(ulong key) => BpfMap.Delete(_fdb, key);
-
-    public bool TryGetFdb(ulong key, out FdbValue value) => BpfMap.TryGet(_fdb, key, out value);
-
-    /// <summary>All MACs entered, by this daemon or by the one before it.</summary>
-    public List<ulong> FdbKeys() => BpfMap.Keys<ulong>(_fdb);
-
     /// <summary>A port's counters, summed over the CPUs; indexed by <see cref="ProgramCounter"/>.</summary>
     public long[] Counters(ushort port) => BpfMap.Row(_counts, port, Layout.CounterSlots)[..(int)ProgramCounter.Count];
 
@@ -114,5 +95,6 @@ internal sealed unsafe class BpfMaps : IDisposable
     {
         _ports.Dispose();
         _heartbeats.Dispose();
+        Fdb.Dispose();
     }
 }

@@ -83,7 +83,7 @@ internal sealed unsafe class BpfProgram : IDisposable
                 throw new FastPathException("libbpf cannot read the BPF object: " + Errno.Describe(Errno.Last));
             nint fdb = LibBpf.bpf_object__find_map_by_name(opened, "xfp_fdb");
             if (fdb != 0)
-                _ = LibBpf.bpf_map__set_max_entries(fdb, (uint)pins.MacsMax);      // fails only once it is loaded
+                _ = LibBpf.bpf_map__set_max_entries(fdb, FdbMap.ElementsFor(pins.MacsMax));     // fails only once it is loaded
             int error = -LibBpf.bpf_object__load(opened);
             if (error != 0)
             {

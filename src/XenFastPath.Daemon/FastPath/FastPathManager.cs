@@ -84,7 +84,7 @@ internal sealed unsafe partial class FastPathManager : IFastPath, IDisposable
     /// <summary>Is this MAC of the Network in the program's table, and when was it last seen on the fast path?</summary>
     public bool IsMirrored(ushort network, MacAddress mac, out ulong seenNs)
     {
-        bool found = _maps.TryGetFdb(MirrorState.KeyOf(network, mac), out FdbValue value);
+        bool found = _maps.Fdb.TryGet(MirrorState.KeyOf(network, mac), out FdbValue value);
         seenNs = value.SeenNs;
         return found;
     }

@@ -112,14 +112,14 @@ internal sealed unsafe class FdbMirror : IMirrorTables, IDisposable
     public void Publish() => Run(state =>
     {
         ulong nowNs = Clock.NowNs();
-        foreach (ulong key in _maps.FdbKeys().Where(k => !state.Contains(k)))
-            _maps.DeleteFdb(key);
+        foreach (ulong key in _maps.Fdb.Keys().Where(k => !state.Contains(k)))
+            _maps.Fdb.Remove(key);
         MacTable reader = Table.Reader;
         foreach (ulong key in state.Keys)
         {
             if (reader.Lookup(key, reader.HashOf(key), out ulong word) == MacLookup.Found
-                && !(_maps.TryGetFdb(key, out FdbValue value) && value.Word == word && value.SuspectNs == 0))
-                _maps.TrySetFdb(key, word, nowNs);
+                && !(_maps.Fdb.TryGet(key, out FdbValue value) && value.Word == word && value.SuspectNs == 0))
+                _maps.Fdb.TrySet(key, new FdbValue(word, nowNs, nowNs, 0));
         }
 
         _isPublishing = true;
@@ -144,7 +144,9 @@ internal sealed unsafe class FdbMirror : IMirrorTables, IDisposable
     bool IMirrorTables.TrySet(ulong key, ulong word)
     {
         // Forwarder's copy first: as soon as the program redirects, the forwarder must know where to.
-        if (Table.TrySet(key, word) && (!_isPublishing || _maps.TrySetFdb(key, word, Clock.NowNs())))
+        // The entry's times start now: the kernel has just seen it.
+        ulong nowNs = Clock.NowNs();
+        if (Table.TrySet(key, word) && (!_isPublishing || _maps.Fdb.TrySet(key, new FdbValue(word, nowNs, nowNs, 0))))
             return true;
         ((IMirrorTables)this).Remove(key);
         return false;
@@ -153,7 +155,7 @@ internal sealed unsafe class FdbMirror : IMirrorTables, IDisposable
     void IMirrorTables.Remove(ulong key)
     {
         // The program's copy first; frames that it redirected already still need the other one, until the reaper says so.
-        _maps.DeleteFdb(key);
+        _maps.Fdb.Remove(key);
         _reaper.Defer(key);
     }
 

@@ -17,14 +17,16 @@ public sealed class LayoutTests
     private static readonly Dictionary<string, Type> s_structs = new()
     {
         ["xfp_port"] = typeof(PortEntry),
-        ["xfp_fdb_value"] = typeof(FdbValue),
+        ["xfp_fdb_entry"] = typeof(FdbMapEntry),
+        ["xfp_fdb_head"] = typeof(FdbMapHead),
         ["xfp_heartbeat"] = typeof(Heartbeats),
     };
 
     // The C side's packing functions, called with numbers that show each byte's place.
     private static readonly Lazy<NativeHeader?> s_header = new(() => NativeHeader.Ask(
-        "xenfastpath", ["fdb_key", "fdb_word", "vlan_key"],
-        ["fdb_key(0x0000000312340000ULL, \"\\x02\\x11\\x22\\x33\\x44\\x55\")", "fdb_word(0xdeadbeef12340003ULL, 0x1fff)", "vlan_key(0x1fff, 0xffe)"]));
+        "xenfastpath", ["fdb_key", "fdb_word", "vlan_key", "fdb_hash"],
+        ["fdb_key(0x0000000312340000ULL, \"\\x02\\x11\\x22\\x33\\x44\\x55\")", "fdb_word(0xdeadbeef12340003ULL, 0x1fff)", "vlan_key(0x1fff, 0xffe)",
+        "fdb_hash(0x0123456789abcdefULL, 0xfedcba9876543211ULL)"]));
 
     private static NativeHeader Header
     {
@@ -76,8 +78,9 @@ public sealed class LayoutTests
     [Fact]
     public void Structs_agree_in_size_and_in_every_field()
     {
-        // A counter row is no struct in C#: an array of Layout.CounterSlots words.
-        Assert.Equal(s_structs.Keys.Append("xfp_counters").Order(), Header.StructSizes.Keys.Order());
+        // No structs in C#: a counter row is an array of Layout.CounterSlots words, a bucket one of Layout.FdbSlots entries.
+        Assert.Equal(Layout.FdbSlots * Marshal.SizeOf<FdbMapEntry>(), Header.StructSizes["xfp_fdb_bucket"]);
+        Assert.Equal(s_structs.Keys.Append("xfp_counters").Append("xfp_fdb_bucket").Order(), Header.StructSizes.Keys.Order());
         foreach ((string name, Type type) in s_structs)
             AssertSame(Header, name, type);
     }
@@ -116,6 +119,7 @@ public sealed class LayoutTests
         Assert.Equal(Header.Results[2], VlanKey.Make(0x1fff, 0xffe));
         Assert.Equal(0x1fff, VlanKey.TrunkOf((uint)Header.Results[2]));
         Assert.Equal(0xffe, VlanKey.TagOf((uint)Header.Results[2]));
+        Assert.Equal(Header.Results[3], MacTable.Hash(0x0123456789abcdef, 0xfedcba9876543211));
         // The port's word is what both functions were given.
         Assert.Equal(0x0000000312340000ul, PortEntry.Pack(3, 0x1234, PortFlags.None));
         Assert.Equal(0xdeadbeef12340003ul, PortEntry.Pack(0xdeadbeef, 0x1234, PortFlags.Ingress | PortFlags.Egress));
