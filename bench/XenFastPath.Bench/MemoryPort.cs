@@ -17,7 +17,7 @@ internal unsafe struct MemoryPort
         Queue->Fd = -1;
         Queue->Port = port;
         Queue->Index = index;
-        Queue->FillQuota = Queue->TxQuota = size;
+        Queue->FillQuota = Queue->TxQuota = Queue->TxLimit = size;
         Queue->Counters = (ulong*)NativeMemory.AllocZeroed(CounterMemory.RowSlots, sizeof(ulong));
         Make(&Queue->Rx, out KernelRx, sizeof(xdp_desc), size);
         Make(&Queue->Tx, out KernelTx, sizeof(xdp_desc), size);

@@ -20,6 +20,7 @@ internal static class Program
     private const string Usage = """
         usage: xenfastpathd [--rollback] [--state-dir DIR] [--run-dir DIR] [--bpffs DIR] [--forwarder FILE] [--macs-max N]
                             [--arena-mib N] [--workers N] [--cpus LIST] [--busy-poll-us N]
+                            [--vif-frames N]
 
         The control process of XenFastPath. It makes the networks that its state file names, and starts a forwarder
         if none serves its run-dir. Talk to it with xfp.
@@ -34,6 +35,7 @@ internal static class Program
           --workers N       packet threads (default 1, or one for each CPU of --cpus)
           --cpus LIST       CPUs that they run on, as 2,3; one each
           --busy-poll-us N  poll physical ports for so long after a frame, before sleeping (default 0)
+          --vif-frames N    frames that a guest may send in one burst (default 256; 256 to 4096)
           --version
         """;
 

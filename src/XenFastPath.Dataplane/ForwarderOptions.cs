@@ -4,10 +4,10 @@ using System.Globalization;
 namespace XenFastPath.Dataplane;
 
 /// <summary>What a forwarder is started with. <see cref="Cpus"/>: one for each worker; null: the scheduler places them.</summary>
-public sealed record ForwarderOptions(string RunDir, long ArenaBytes, int Workers, int[]? Cpus, int BusyPollUs)
+public sealed record ForwarderOptions(string RunDir, long ArenaBytes, int Workers, int[]? Cpus, int BusyPollUs, int VifFillFrames)
 {
     /// <summary>Options that control hands on to the forwarders that it starts; each has a value.</summary>
-    public static IReadOnlyList<string> HandedOn { get; } = ["--arena-mib", "--workers", "--cpus", "--busy-poll-us"];
+    public static IReadOnlyList<string> HandedOn { get; } = ["--arena-mib", "--workers", "--cpus", "--busy-poll-us", "--vif-frames"];
 
     private const int ArenaMibMin = 4, ArenaMibMax = 4096, CpusMax = 1024;
 
@@ -16,7 +16,7 @@ public sealed record ForwarderOptions(string RunDir, long ArenaBytes, int Worker
     {
         problem = null;
         string runDir = "/run/xenfastpath";
-        int arenaMib = Limits.ArenaMibDefault, workers = 0, busyPollUs = 0;
+        int arenaMib = Limits.ArenaMibDefault, workers = 0, busyPollUs = 0, vifFillFrames = Limits.VifFillFrames;
         int[]? cpus = null;
         for (int i = 0; i < args.Length; i += 2)
         {
@@ -29,6 +29,7 @@ public sealed record ForwarderOptions(string RunDir, long ArenaBytes, int Worker
                 "--arena-mib" => TryNumber(value, ArenaMibMin, ArenaMibMax, out arenaMib),
                 "--workers" => TryNumber(value, 1, Layout.WorkersMax, out workers),
                 "--cpus" => TryCpus(value, out cpus),
+                "--vif-frames" => TryNumber(value, Limits.VifFillFrames, Limits.VifFillFramesMax, out vifFillFrames),
                 "--busy-poll-us" => TryNumber(value, 0, Limits.BusyPollUsMax, out busyPollUs),
                 _ => false,
             };
@@ -45,7 +46,7 @@ public sealed record ForwarderOptions(string RunDir, long ArenaBytes, int Worker
         else if (2L * Limits.ReservedFrames(workers) * Limits.FrameBytes > arenaBytes)
             problem = $"{workers} workers need more packet memory than {arenaMib} MiB: at least --arena-mib "
                 + $"{2L * Limits.ReservedFrames(workers) * Limits.FrameBytes / (1024 * 1024) + 1}";
-        return problem is null ? new ForwarderOptions(runDir, arenaBytes, workers, cpus, busyPollUs) : null;
+        return problem is null ? new ForwarderOptions(runDir, arenaBytes, workers, cpus, busyPollUs, vifFillFrames) : null;
     }
 
     private static bool TryNumber(string? text, int min, int max, out int number) =>

@@ -23,19 +23,25 @@ public static class Limits
     public const int FrameBytesMin = 60;
 
     /// <summary>
-    /// Addresses unless somebody asks for more. The program's table has a bucket for each, and looking one up in a large table costs a
-    /// miss of the TLB: 64-byte frames to 10 000 addresses, at tc, were 1.14 times the bridge with 65 536 buckets, 1.0 with a million.
+    /// Addresses unless somebody asks for more. Each takes 64 bytes of the program's table, which is there whole from the beginning and
+    /// in small pages: looking one up in a large table costs a miss of the TLB.
     /// </summary>
     public const int MacsDefault = 131_072;
 
     /// <summary>Default arena. Every AF_XDP socket costs the kernel 128 bytes per frame of it besides: 4 MiB each here.</summary>
     public const int ArenaMibDefault = 64;
 
-    /// <summary>Frames that a guest's port may hold: in its fill ring, and on their way out of it.</summary>
+    /// <summary>Frames that a guest's port can always hold: in its fill ring, and on their way out of it.</summary>
     public const int VifFillFrames = 256, VifTxFrames = 192;
+
+    /// <summary>The most that somebody may ask for in a guest's fill ring.</summary>
+    public const int VifFillFramesMax = 4096;
 
     /// <summary>The same for each queue of a physical port.</summary>
     public const int PifFillFrames = 1024, PifTxFrames = 768;
+
+    /// <summary>The most that may be on their way out of one queue while packet memory is plenty.</summary>
+    public const int TxFramesMax = 2048;
 
     /// <summary>AF_XDP queues of one port.</summary>
     public const int QueuesPerPortMax = 8;
@@ -55,6 +61,13 @@ public static class Limits
     /// <summary>Frames that belong to no port's quota: in the workers' hands, caches and hand-over rings; and the tombstone.</summary>
     public static uint ReservedFrames(int workers) =>
         (uint)(workers * (BatchFrames + FrameCache.FramesMax + (workers - 1) * HandoverFrames) + 1);
+
+    /// <summary>
+    /// Frames that may be on their way out of a queue that can always hold <paramref name="quota"/>, when <paramref name="spare"/> frames
+    /// belong to nobody's quota. A burst to one guest is all there is to it; half of the spare ones stay for ports to come, which
+    /// guests that take nothing must not starve.
+    /// </summary>
+    public static uint TxLimit(uint quota, uint spare, uint queues) => Math.Max(quota, Math.Min(TxFramesMax, quota + spare / 2 / queues));
 
     /// <summary>Longest sleep of an idle loop; bounds the age of its heartbeat. Each waking costs some 75 us with ten ports.</summary>
     public const int IdleWaitMsMax = 20;

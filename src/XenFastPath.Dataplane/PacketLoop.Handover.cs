@@ -123,7 +123,7 @@ public sealed unsafe partial class PacketLoop
     /// <summary>Others learn of a stall in their next round: it is to come before frames that they would throw away for nothing.</summary>
     private void WakeOthers()
     {
-        for (int i = 0; _links != null && i < _loops.Length; i++)
+        for (int i = 0; i < _loops.Length; i++)
         {
             if (i != _number)
                 _loops[i].Wake(_loops[i].WakeArgument);
@@ -136,7 +136,7 @@ public sealed unsafe partial class PacketLoop
     /// </summary>
     private bool HasStalledOther(ulong lastRoundNs)
     {
-        for (int i = 0; _links != null && i < _loops.Length; i++)
+        for (int i = 0; i < _loops.Length; i++)
         {
             PacketLoop other = _loops[i];
             if (i != _number && ((long)(_roundNs - Volatile.Read(ref *other._heartbeatNs)) > Layout.StallNs
@@ -235,7 +235,7 @@ public sealed unsafe partial class PacketLoop
             queue->Take((ushort)giver);
             if (port->QueueCount == 0 || port->Generation != frame->Generation)
                 DropHandedOver(frame, PortCounter.DropOutputGone);
-            else if (queue->TxHeld >= queue->TxQuota || queue->Tx.Reserve(1) == 0)
+            else if (queue->TxHeld >= queue->TxLimit || queue->Tx.Reserve(1) == 0)
                 DropHandedOver(frame, PortCounter.DropTxFull);
             else
                 Put(port, queue, Arena.FrameOf(frame->Address), frame->Address, frame->Length, frame->MayBeUnfinished);
@@ -248,7 +248,7 @@ public sealed unsafe partial class PacketLoop
     /// <summary>The loop was stopped for long: what others have handed over meanwhile is thrown away.</summary>
     private void DiscardHandedOver()
     {
-        for (int i = 0; _links != null && i < _loops.Length; i++)
+        for (int i = 0; i < _loops.Length; i++)
         {
             if (i == _number)
                 continue;
@@ -276,7 +276,7 @@ public sealed unsafe partial class PacketLoop
     private uint CountHandedOver(uint* held)
     {
         uint sum = 0;
-        for (int i = 0; _links != null && i < _loops.Length; i++)
+        for (int i = 0; i < _loops.Length; i++)
         {
             if (i == _number)
                 continue;

@@ -223,7 +223,7 @@ public sealed unsafe partial class PacketLoop
     {
         for (int i = 0; i < _activeCount; i++)
             _active[i]->BarrierIndex = _active[i]->Rx.Published();
-        for (int i = 0; _links != null && i < _loops.Length; i++)
+        for (int i = 0; i < _loops.Length; i++)
         {
             if (i != _number)
                 _links[i].BarrierIndex = _links[i].In.Published();
@@ -234,7 +234,7 @@ public sealed unsafe partial class PacketLoop
 
     private void CheckBarrier()
     {
-        for (int i = 0; _links != null && i < _loops.Length; i++)
+        for (int i = 0; i < _loops.Length; i++)
         {
             if (i != _number && !_links[i].In.HasConsumed(_links[i].BarrierIndex))
                 return;
@@ -275,7 +275,7 @@ public sealed unsafe partial class PacketLoop
     {
         _outputs[port] = default;
         // Nobody hands frames for it over any more, but some may wait; their queue is about to go.
-        for (int i = 0; _links != null && i < _loops.Length; i++)
+        for (int i = 0; i < _loops.Length; i++)
         {
             if (i != _number)
                 TakeHandedOver(i);
@@ -336,7 +336,7 @@ public sealed unsafe partial class PacketLoop
             PortQueue* q = loop._active[i];
             good &= _auditFill[q->Index] == q->FillHeld && _auditTx[q->Index] == q->TxHeld;
             good &= _auditHandedOver[q->Index] == _auditWaiting[q->Index];
-            good &= q->FillHeld <= q->FillQuota && q->TxHeld <= q->TxQuota;
+            good &= q->FillHeld <= q->FillQuota && q->TxHeld <= q->Tx.Size;
             held += q->FillHeld + q->TxHeld;
         }
 

@@ -200,7 +200,7 @@ public sealed unsafe partial class PacketLoop
             queue = Choose(q, descriptor, route);
         else if (descriptor->len > route->FrameBytesMax)
             queue = null;
-        if (queue == null || queue->Worker != _number || queue->TxHeld >= queue->TxQuota || queue->Tx.Reserve(1) == 0)
+        if (queue == null || queue->Worker != _number || queue->TxHeld >= queue->TxLimit || queue->Tx.Reserve(1) == 0)
         {
             Divert(frame, descriptor, source, key, route, queue);
             return;

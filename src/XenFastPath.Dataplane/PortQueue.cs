@@ -25,7 +25,8 @@ public enum QueueFlags : byte
 /// <summary>
 /// One queue of a port: four rings, a socket, and the frames it may hold. Lives in native memory, made by the manager thread,
 /// touched from attach to detach by the one loop that serves it.
-/// Invariant: <c>FillHeld &lt;= FillQuota</c> and <c>TxHeld &lt;= TxQuota</c>; the quotas of all queues together fit the arena.
+/// Invariant: <c>FillHeld &lt;= FillQuota</c>, and the quotas of all queues together fit the arena. No frame is put out while
+/// <c>TxHeld &gt;= TxLimit</c>; when ports come, the limit falls, and may be below what is held for a moment.
 /// </summary>
 [StructLayout(LayoutKind.Sequential)]
 public unsafe struct PortQueue
@@ -62,6 +63,9 @@ public unsafe struct PortQueue
     public uint FillHeld;
     public uint TxQuota;
     public uint TxHeld;
+
+    /// <summary>Frames that may be on their way out: <see cref="Limits.TxLimit"/>. The manager thread's.</summary>
+    public uint TxLimit;
 
     /// <summary>Tombstones in the TX ring or on their way back; they are nobody's frame, but each has a completion entry.</summary>
     public uint Tombstones;

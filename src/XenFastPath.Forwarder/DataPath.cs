@@ -40,11 +40,13 @@ internal sealed unsafe partial class DataPath : IDisposable
     private readonly LoopThread[] _workers;
     private readonly int[] _queuesOf;
     private readonly int _busyPollUs;
+    private readonly int _vifFillFrames;
     private readonly XskGroup _copy;
     private readonly XskGroup _zeroCopy;
     private readonly ManagedPort* _ports;
     private readonly bool* _queueTaken;
     private uint _quotaFrames;
+    private uint _queueCount;
 
     public DataPath(ForwarderMemory memory, PortEntry* ports, Heartbeats* heartbeats, ForwarderOptions options)
     {
@@ -54,6 +56,7 @@ internal sealed unsafe partial class DataPath : IDisposable
         _quotaFrames = Limits.ReservedFrames(options.Workers);
         _queuesOf = new int[options.Workers];
         _busyPollUs = options.BusyPollUs;
+        _vifFillFrames = options.VifFillFrames;
         _copy = new XskGroup(_arena, isZeroCopy: false);
         _zeroCopy = new XskGroup(_arena, isZeroCopy: true);
         _ports = (ManagedPort*)NativeMemory.AllocZeroed(Layout.PortsMax, (nuint)sizeof(ManagedPort));
@@ -118,7 +121,7 @@ internal sealed unsafe partial class DataPath : IDisposable
             return AddVlan(request, out step);
         step = XskStep.Quota;
         bool isPhysical = (request.PortFlags & ForwarderPortFlags.IsPhysical) != 0;
-        uint fill = (uint)(isPhysical ? Limits.PifFillFrames : Limits.VifFillFrames);
+        uint fill = (uint)(isPhysical ? Limits.PifFillFrames : _vifFillFrames);
         uint tx = (uint)(isPhysical ? Limits.PifTxFrames : Limits.VifTxFrames);
         uint quota = (fill + tx) * request.QueueCount;
         if (_quotaFrames + quota > _arena.FrameCount)
@@ -141,7 +144,9 @@ internal sealed unsafe partial class DataPath : IDisposable
             QueueCount = (ushort)request.QueueCount,
         };
         _quotaFrames += quota;
+        _queueCount += request.QueueCount;
         _memory.Status->PortsInUse = ++PortCount;
+        ShareSpareFrames();
         for (int i = 0; i < _workers.Length; i++)
         {
             _workers[i].Loop.PostAttach((ushort)request.Port, OutputOf(request.Port, i));
@@ -200,8 +205,10 @@ internal sealed unsafe partial class DataPath : IDisposable
         Retire(queues, count, port->Flags);
         NativeMemory.Free(port->Vlans);
         _quotaFrames -= port->Quota;
+        _queueCount -= count;
         *port = default;
         _memory.Status->PortsInUse = --PortCount;
+        ShareSpareFrames();
         return 0;
     }
 
@@ -283,116 +290,4 @@ internal sealed unsafe partial class DataPath : IDisposable
     /// <summary>A worker's table of a trunk's VLANs; null: the port has none.</summary>
     private static ushort* VlansOf(ManagedPort* trunk, int worker) =>
         trunk->Vlans == null ? null : trunk->Vlans + worker * PacketLoop.VlanTableEntries;
-
-    private int OpenQueues(in ForwarderMessage request, PortQueue* queues, uint fill, uint tx, out uint opened, out XskStep step,
-        out ForwarderPortFlags flags)
-    {
-        step = XskStep.None;
-        opened = 0;
-        flags = ForwarderPortFlags.None;
-        bool isPhysical = (request.PortFlags & ForwarderPortFlags.IsPhysical) != 0;
-        _memory.Clear(request.Port);
-        for (; opened < request.QueueCount; opened++)
-        {
-            PortQueue* q = queues + opened;
-            q->Port = (ushort)request.Port;
-            q->Ordinal = (ushort)opened;
-            q->Index = TakeQueueIndex();
-            q->FillQuota = fill;
-            q->TxQuota = tx;
-            q->Worker = TakeWorker();
-            q->Counters = _memory.Row(q->Worker, request.Port);
-            XskRequest socket = new()
-            {
-                Ifindex = request.Ifindex,
-                Queue = opened,
-                FillFrames = fill,
-                TxFrames = tx,
-                BusyPollUs = isPhysical ? _busyPollUs : 0,
-                ZeroCopyTxMetadata = (request.PortFlags & ForwarderPortFlags.ZeroCopyTxMetadata) != 0,
-            };
-            // Zero-copy first; what the first queue gets, the others get too.
-            bool wantsZeroCopy = ((opened == 0 ? request.PortFlags : flags) & ForwarderPortFlags.ZeroCopy) != 0;
-            int error = wantsZeroCopy ? _zeroCopy.Open(socket, q, out step) : Errno.EOPNOTSUPP;
-            if (wantsZeroCopy && error == 0)
-                flags |= ForwarderPortFlags.ZeroCopy;
-            else if (opened == 0 || !wantsZeroCopy)
-                error = _copy.Open(socket, q, out step);
-            if (error != 0)
-            {
-                Release(q);
-                return error;
-            }
-        }
-
-        return 0;
-    }
-
-    /// <summary>
-    /// Closes queues that no loop serves, or no longer. Frames and ledger indices become free only when no driver can
-    /// write into the frames any more. Frees <paramref name="queues"/>.
-    /// </summary>
-    private void Retire(PortQueue* queues, uint count, ForwarderPortFlags flags)
-    {
-        bool isZeroCopy = (flags & ForwarderPortFlags.ZeroCopy) != 0;
-        XskGroup group = isZeroCopy ? _zeroCopy : _copy;
-        for (uint i = 0; i < count; i++)
-            group.Close(queues + i);
-        if (isZeroCopy && count != 0)
-            Tmds.Linux.LibC.poll(null, 0, ZeroCopyGraceMs);
-        for (uint i = 0; i < count; i++)
-        {
-            LoopThread worker = _workers[queues[i].Worker];
-            worker.Loop.PostReclaim(queues[i].Index);
-            worker.Complete();
-            Release(queues + i);
-        }
-
-        NativeMemory.Free(queues);
-    }
-
-    private int EnterXskMap(ManagedPort* port, int xskMap)
-    {
-        for (uint i = 0; i < port->Output.QueueCount; i++)
-        {
-            uint slot = port->XskBase + i;
-            int fd = port->Output.Queues[i].Fd;
-            int error = LibBpf.bpf_map_update_elem(xskMap, &slot, &fd, LibBpf.BPF_ANY);
-            if (error != 0)
-                return -error;
-            if (!_workers[port->Output.Queues[i].Worker].Watch(fd))
-                return Errno.Last;
-        }
-
-        return 0;
-    }
-
-    /// <summary>The worker that serves the fewest queues gets the next one.</summary>
-    private ushort TakeWorker()
-    {
-        int least = 0;
-        for (int i = 1; i < _queuesOf.Length; i++)
-        {
-            if (_queuesOf[i] < _queuesOf[least])
-                least = i;
-        }
-
-        _queuesOf[least]++;
-        return (ushort)least;
-    }
-
-    private void Release(PortQueue* q)
-    {
-        _queueTaken[q->Index] = false;
-        _queuesOf[q->Worker]--;
-    }
-
-    private ushort TakeQueueIndex()
-    {
-        ushort index = 0;
-        while (_queueTaken[index])
-            index++;
-        _queueTaken[index] = true;
-        return index;
-    }
 }

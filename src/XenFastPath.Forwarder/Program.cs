@@ -9,6 +9,7 @@ internal static class Program
 {
     private const string Usage = """
         usage: xenfastpath-forwarder [--run-dir DIR] [--arena-mib N] [--workers N] [--cpus LIST] [--busy-poll-us N]
+               [--vif-frames N]
 
         The data process of XenFastPath; xenfastpathd starts it when none serves its run-dir.
           --run-dir DIR      where forwarder.sock is made (default /run/xenfastpath)
@@ -16,6 +17,7 @@ internal static class Program
           --workers N        packet threads (default 1, or one for each CPU of --cpus; at most 16)
           --cpus LIST        CPUs that they run on, as 2,3; one each
           --busy-poll-us N   poll the queues of physical ports for so long after a frame, before sleeping (default 0)
+          --vif-frames N     frames that a guest may send in one burst (default 256; 256 to 4096)
         """;
 
     private static int Main(string[] args)

@@ -48,6 +48,7 @@ public sealed class OptionsTests
     [InlineData("4 workers need more packet memory than 8 MiB: at least --arena-mib 28", "--workers", "4", "--arena-mib", "8")]
     [InlineData("bad argument --arena-mib 3", "--arena-mib", "3")]
     [InlineData("bad argument --busy-poll-us -1", "--busy-poll-us", "-1")]
+    [InlineData("bad argument --vif-frames 255", "--vif-frames", "255")]
     [InlineData(null, "--guard", "--help")]
     public void Others_are_refused(string? problem, params string[] args)
     {

@@ -105,7 +105,7 @@ internal sealed unsafe class SimulatedPort : IDisposable
         Queue->Port = id;
         Queue->Index = queueIndex;
         Queue->FillQuota = fillFrames;
-        Queue->TxQuota = txFrames;
+        Queue->TxQuota = Queue->TxLimit = txFrames;
         Queue->Flags = flags;
         Queue->Worker = worker;
         Queue->Counters = _counters.Of(worker);

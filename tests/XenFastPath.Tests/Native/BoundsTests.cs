@@ -22,6 +22,24 @@ public sealed class BoundsTests
     }
 
     [Fact]
+    public void What_may_be_on_its_way_out_fits_beside_all_quotas()
+    {
+        const uint quota = Limits.VifTxFrames;
+        foreach (uint queues in (uint[])[1, 2, 9, 64])
+        {
+            foreach (uint spare in (uint[])[0, 1, 1000, 30_000])
+            {
+                uint limit = Limits.TxLimit(quota, spare, queues);
+                Assert.InRange(limit, quota, (uint)Limits.TxFramesMax);
+                Assert.True((limit - quota) * queues <= spare / 2);
+            }
+        }
+
+        Assert.Equal((uint)Limits.TxFramesMax, Limits.TxLimit(quota, spare: 30_000, queues: 2));
+        Assert.True(int.IsPow2(Limits.TxFramesMax), "it is the size of the TX ring");
+    }
+
+    [Fact]
     public void A_received_frame_fits_its_chunk_with_the_kernels_headroom()
     {
         Assert.Equal(Limits.FrameBytes, 1 << Limits.FrameShift);
