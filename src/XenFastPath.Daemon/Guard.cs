@@ -109,6 +109,13 @@ internal static unsafe class Guard
         }
     }
 
-    /// <summary>Has the file lost its name, by removal or by another in its place?</summary>
-    private static bool IsGone(int fd) => new FileInfo($"/proc/self/fd/{fd}").LinkTarget?.EndsWith(" (deleted)", StringComparison.Ordinal) != false;
+    /// <summary>
+    /// Has the file lost its name, by removal or by another in its place? By its count of names: that is 0 when the kernel tells of it,
+    /// while /proc/self/fd may show the name for a moment more (fsnotify_link_count() before d_delete() in vfs_unlink()).
+    /// </summary>
+    internal static bool IsGone(int fd)
+    {
+        stat found;
+        return fstat(fd, &found) != 0 || found.st_nlink == 0;
+    }
 }
