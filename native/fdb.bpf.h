@@ -63,14 +63,19 @@ static __always_inline struct xfp_fdb_entry *fdb_in_bucket(u64 half, const struc
 	return NULL;
 }
 
+static __always_inline const struct xfp_fdb_head *fdb_head(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&xfp_fdb, &zero);
+}
+
 /*
  * The entry of a key, and its word as it was while the entry was this key's. x86 keeps loads in order; elsewhere this would need
  * load-acquire.
  */
-static __always_inline struct xfp_fdb_entry *fdb_find(u64 key, u64 *word)
+static __always_inline struct xfp_fdb_entry *fdb_find(const struct xfp_fdb_head *head, u64 key, u64 *word)
 {
-	u32 zero = 0;
-	const struct xfp_fdb_head *head = bpf_map_lookup_elem(&xfp_fdb, &zero);
 	struct xfp_fdb_entry *entry;
 	u64 hash;
 

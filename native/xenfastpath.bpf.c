@@ -87,10 +87,13 @@ static __always_inline struct xfp_port *port_of(u32 ifindex, u32 *id)
 {
 	u32 *found;
 
-	if (ifindex < XFP_NEAR_IFINDEXES)
+	if (ifindex < XFP_NEAR_IFINDEXES) {
 		found = bpf_map_lookup_elem(&xfp_near_ids, &ifindex);
-	else
+		/* Keeps the compiler from making one call of both, with a chosen map: the kernel would not inline that. */
+		asm volatile("");
+	} else {
 		found = bpf_map_lookup_elem(&xfp_port_ids, &ifindex);
+	}
 	if (!found || !*found)
 		return NULL;
 	*id = *found;
@@ -107,10 +110,11 @@ static __always_inline u64 fdb_word(u64 port_word, u32 port_id)
  * A source that is known on another port is marked there: until control has followed the kernel, both directions of
  * that MAC go the kernel's way.
  */
-static __always_inline struct xfp_fdb_entry *known_source(u64 word, u32 id, const void *mac, u64 now, u32 *why)
+static __always_inline struct xfp_fdb_entry *known_source(const struct xfp_fdb_head *head, u64 word, u32 id, const void *mac, u64 now,
+							  u32 *why)
 {
 	u64 found = 0;
-	struct xfp_fdb_entry *source = fdb_find(fdb_key(word, mac), &found);
+	struct xfp_fdb_entry *source = fdb_find(head, fdb_key(word, mac), &found);
 
 	if (!source) {
 		*why = XFP_C_PASS_SOURCE_UNKNOWN;
@@ -160,10 +164,11 @@ static __always_inline void note(struct xfp_fdb_entry *source, int passes, u64 n
 }
 
 /* Where the destination lies: SURE with the output, or why not. */
-static __always_inline u32 known_destination(u64 word, u32 id, const void *mac, u64 now, struct found *found)
+static __always_inline u32 known_destination(const struct xfp_fdb_head *head, u64 word, u32 id, const void *mac, u64 now,
+					     struct found *found)
 {
 	u64 found_word = 0, output_word;
-	struct xfp_fdb_entry *destination = fdb_find(fdb_key(word, mac), &found_word);
+	struct xfp_fdb_entry *destination = fdb_find(head, fdb_key(word, mac), &found_word);
 	struct xfp_port *output;
 	u32 output_id;
 
@@ -191,13 +196,14 @@ static __always_inline u32 known_destination(u64 word, u32 id, const void *mac, 
 static __always_inline u32 judge(const struct xfp_port *port, u32 id, const struct ethhdr *eth, s64 quiet_ns, u64 now,
 				 struct found *found)
 {
+	const struct xfp_fdb_head *head = fdb_head();
 	u64 word = port->word;
 	struct xfp_fdb_entry *source;
 	u32 why;
 
 	if (!(word & XFP_PORT_INGRESS))
 		return XFP_C_PASS_PATH_OFF;
-	source = known_source(word, id, eth->h_source, now, &why);
+	source = known_source(head, word, id, eth->h_source, now, &why);
 	if (!source)
 		return why;
 	if (is_suspect(source, now))
@@ -207,7 +213,7 @@ static __always_inline u32 judge(const struct xfp_port *port, u32 id, const stru
 		return XFP_C_PASS_REFRESH;
 	if (eth->h_dest[0] & GROUP_BIT)
 		return XFP_C_PASS_GROUP;
-	return known_destination(word, id, eth->h_dest, now, found);
+	return known_destination(head, word, id, eth->h_dest, now, found);
 }
 
 /*
@@ -366,7 +372,7 @@ int xfp_policy(struct __sk_buff *skb)
 			return action;
 	} else if ((word & XFP_PORT_WATCH) && data + ETH_HLEN <= end) {
 		/* A MAC that moves to a port that is not on the fast path must be marked too. */
-		known_source(word, id, data + ETH_ALEN, bpf_ktime_get_coarse_ns(), &why);
+		known_source(fdb_head(), word, id, data + ETH_ALEN, bpf_ktime_get_coarse_ns(), &why);
 	}
 	count(id, XFP_C_POLICY_OK);
 	return TC_ACT_UNSPEC;
