@@ -19,7 +19,7 @@
 #define XFP_XSKS_MAX		16384	/* AF_XDP sockets (port queues) of one daemon */
 #define XFP_MACS_MAX		1048576	/* addresses that the FDB map may be asked to hold */
 #define XFP_FDB_SLOTS		4	/* entries of one of its buckets, two cache lines */
-#define XFP_FDB_TICK_SHIFT	20	/* its times are CLOCK_MONOTONIC ns >> this: some ms, in 32 bits they come round after 52 days */
+#define XFP_FDB_TICK_SHIFT	20	/* its times are CLOCK_MONOTONIC ns >> this: 1.05 ms; 32 bits of them come round after 52 days */
 #define XFP_VLANS_MAX		16384	/* tags of all trunks together */
 #define XFP_WORKERS_MAX		16
 

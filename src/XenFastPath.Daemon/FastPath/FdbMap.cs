@@ -47,10 +47,11 @@ internal sealed unsafe class FdbMap : IDisposable
         bool isNew = entry == null;
         if (isNew && (entry = FindRoom(key)) == null)
             return false;
+        Volatile.Write(ref entry->Word, value.Word);
         entry->Seen = Tick(value.SeenNs);
         entry->Passed = Tick(value.PassedNs);
-        entry->Suspect = value.SuspectNs == 0 ? 0 : Math.Max(Tick(value.SuspectNs), 1);
-        Volatile.Write(ref entry->Word, value.Word);
+        // After the word: the old one must not be trusted again.
+        Volatile.Write(ref entry->Suspect, value.SuspectNs == 0 ? 0 : Math.Max(Tick(value.SuspectNs), 1));
         if (isNew)
             Volatile.Write(ref entry->Key, key);    // last: a reader takes the word of a key that it found
         return true;
@@ -152,9 +153,10 @@ internal sealed unsafe class FdbMap : IDisposable
             entry->Word = old->Word;
             entry->Seen = old->Seen;
             entry->Passed = old->Passed;
+            entry->Suspect = old->Suspect;
             Volatile.Write(ref entry->Key, old->Key);
             Volatile.Write(ref old->Key, 0);
-            entry->Suspect = old->Suspect;      // now, lest a mark be lost that was set meanwhile
+            entry->Suspect = old->Suspect;      // again: the program may have marked it meanwhile
             return old;
         }
 
