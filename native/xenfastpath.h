@@ -80,7 +80,7 @@ struct xfp_port {
 
 /*
  * The FDB, xfp_fdb: a hash table in an array that control maps and the program reads. An array's look-up is inlined, and a hit costs
- * one cache line; the kernel's hash map costs a call and two or three. A key (network << 48 | MAC; 0: free slot) lies in one of the
+ * a cache line, rarely two more; the kernel's hash map costs a call and two or three. A key (network << 48 | MAC; 0: free slot) lies in one of the
  * two buckets that the halves of its hash name, each by its upper bits: (half * buckets) >> 32, counted from bucket 1; in the second
  * only if the first was full.
  *
