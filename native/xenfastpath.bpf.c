@@ -72,6 +72,7 @@ struct found {
 #define SURE	XFP_C_TO_FORWARDER	/* as a verdict, on either path; each reason for PASS or drop is greater */
 
 #include "checksum.bpf.h"
+#include "clock.bpf.h"
 #include "fdb.bpf.h"
 #include "vlan.bpf.h"
 
@@ -310,7 +311,7 @@ int xfp_xdp(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
-	u64 now = bpf_ktime_get_coarse_ns();
+	u64 now = now_ns();
 	struct xfp_port *port, *owner;		/* the device's, and the frame's: its bond's, and its VLAN's if it has a tag */
 	struct found found = {};
 	u32 id, verdict, dead;
@@ -366,13 +367,13 @@ int xfp_policy(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	}
 	if (word & XFP_PORT_REDIRECT) {
-		int action = redirect_skb(skb, port, id, bpf_ktime_get_coarse_ns());
+		int action = redirect_skb(skb, port, id, now_ns());
 
 		if (action != TC_ACT_UNSPEC)
 			return action;
 	} else if ((word & XFP_PORT_WATCH) && data + ETH_HLEN <= end) {
 		/* A MAC that moves to a port that is not on the fast path must be marked too. */
-		known_source(fdb_head(), word, id, data + ETH_ALEN, bpf_ktime_get_coarse_ns(), &why);
+		known_source(fdb_head(), word, id, data + ETH_ALEN, now_ns(), &why);
 	}
 	count(id, XFP_C_POLICY_OK);
 	return TC_ACT_UNSPEC;
