@@ -11,6 +11,27 @@ case " $* " in
 esac
 dotnet build bench/scale -c Release --nologo -v quiet >&2
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+# Ends what is left of the run: what lives in its namespaces, the namespaces, its folders. Nothing is left unless it was stopped.
+cleanup() {
+	local status=$? namespace pid
+	trap '' EXIT INT TERM HUP
+	set +e
+	if [ -n "${scale:-}" ]; then
+		kill -TERM "$scale" 2>/dev/null
+		wait "$scale" 2>/dev/null
+		for namespace in $(ip netns list | awk -v tag="xfps$scale-" 'index($1, tag) == 1 { print $1 }'); do
+			for pid in $(ip netns pids "$namespace"); do kill -KILL "$pid"; done 2>/dev/null
+			ip netns del "$namespace"
+		done
+	fi
+	umount "$work"/*/*/bpf 2>/dev/null
+	rm -rf "$work"
+	exit $status
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
 gcc -O2 -Wall -o "$work/probe" bench/scale/probe.c
-artifacts/build/bin/XenFastPath.Scale/release/XenFastPath.Scale --probe "$work/probe" "$@"
+TMPDIR=$work artifacts/build/bin/XenFastPath.Scale/release/XenFastPath.Scale --probe "$work/probe" "$@" &
+scale=$!
+wait "$scale"
