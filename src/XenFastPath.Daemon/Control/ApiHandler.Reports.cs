@@ -15,11 +15,14 @@ internal sealed partial class ApiHandler
         Observed observed = Look();
         List<FdbEntryInfo> entries = [];
         ulong nowNs = Clock.NowNs();
+        // For one bridge's entries the kernel walks all devices, as it does for everybody's: many bridges are one walk together.
+        List<FdbEntry> all = controller.Rtnl.GetFdb(networks is [var one] ? observed.BridgeOf(one)?.Index : null);
+        ILookup<int, FdbEntry> byBridge = all.Where(e => !e.IsSelf).ToLookup(e => e.MasterIndex);
         foreach (Network network in networks)
         {
             if (observed.BridgeOf(network) is not { } bridge)
                 continue;
-            foreach (FdbEntry entry in controller.Rtnl.GetFdb(bridge.Index).Where(e => e.MasterIndex == bridge.Index && !e.IsSelf))
+            foreach (FdbEntry entry in byBridge[bridge.Index])
             {
                 bool isMirrored = FastPath.IsMirrored(network.Id, entry.Mac, out ulong seenNs);
                 double? idle = entry.IsPermanent ? null : isMirrored ? Math.Min(entry.UpdatedSeconds, (nowNs - seenNs) / 1e9) : entry.UpdatedSeconds;
@@ -34,9 +37,10 @@ internal sealed partial class ApiHandler
     public ValueTask<FdbSyncInfo> FdbSync(Empty p, CancellationToken c) => Ask(() =>
     {
         int mirrored = FastPath.Mirror.Sync();
-        Observed observed = Look();
-        int known = State.Networks.Select(observed.BridgeOf).OfType<LinkInfo>()
-            .Sum(b => controller.Rtnl.GetFdb(b.Index).Count(e => e.MasterIndex == b.Index && !e.IsPermanent && !e.IsSelf));
+        HashSet<string> bridges = [.. State.Networks.Select(n => n.Bridge)];
+        // Who asks waits for an answer, not for a look at thousands of links: only masters that know somebody are asked for their names.
+        int known = controller.Rtnl.GetFdb().Where(e => !e.IsPermanent && !e.IsSelf).CountBy(e => e.MasterIndex)
+            .Where(m => controller.Rtnl.GetLink(m.Key) is { Bridge: not null } b && b.AltNames.Prepend(b.Name).Any(bridges.Contains)).Sum(m => m.Value);
         return new FdbSyncInfo(known, mirrored);
     });
 
