@@ -43,7 +43,9 @@ internal sealed unsafe partial class FastPathManager : IFastPath, IDisposable
         _maps.Heartbeats->Netns = (uint)NetworkNamespace.OfThread();
         _losses = new RedirectLosses(bpffs, _pins);
         _hooks = new PortHooks(_program, _pins, rtnl);
-        _hooks.TakeOver();
+        // With every doubling of the descriptors the kernel waits for a grace period (expand_fdtable()); there is one for each link.
+        using (ExpeditedGrace.Begin(runDir))
+            _hooks.TakeOver();
         Slb = new SlbManager(bpffs, _pins, rtnl);
         _rtnl = rtnl;
         _announcer = new Announcer((bond, _) => _toldMembers.GetValueOrDefault(bond));
