@@ -68,9 +68,14 @@ public static class Follow
         return (state, happenings);
     }
 
-    /// <summary>Is a step about the program's tables alone? Then the links are as they were after it, and need not be read again.</summary>
-    public static bool LeavesLinks(PlanAction step, Observed observed) => step is ConfigurePort { Settings.Path: PortPath.Bridge } port
-        && observed.FastPath.Ports.GetValueOrDefault(port.Ifindex) is null or { Path: PortPath.Bridge };
+    /// <summary>
+    /// Is a step about the program's tables and hooks at tc alone? Then everything is as it was after it, and need not be looked at
+    /// again. With XDP it is not: a driver may change the device, and its peer takes XDP frames from then on or does not any more.
+    /// </summary>
+    public static bool LeavesLinks(PlanAction step, Observed observed) => step is ConfigurePort port && IsWithoutXdp(port.Settings)
+        && (observed.FastPath.Ports.GetValueOrDefault(port.Ifindex) is not { } inForce || IsWithoutXdp(inForce));
+
+    private static bool IsWithoutXdp(PortSettings settings) => settings is { Path: not PortPath.Afxdp, HasXdpHook: false };
 
     /// <summary>What must be on the disk before a step is taken, so that it can be taken back whatever happens.</summary>
     public static HostState Before(HostState state, PlanAction step, Observed observed) =>

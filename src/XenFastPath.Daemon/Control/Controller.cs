@@ -248,7 +248,7 @@ internal sealed partial class Controller : IDisposable
         using IDisposable lines = Log.Batch();
         for (int pass = 0; ; pass++)
         {
-            Observed observed = Observer.Look(State, known);
+            Observed observed = known ?? Observer.Look(State);
             FollowDevices(observed);
             Plan plan = Plan.Diff(State, observed, _undoing);
             Problems = plan.Problems;
