@@ -12,6 +12,7 @@ internal static class Log
 
     private static readonly bool s_isJournal = Environment.GetEnvironmentVariable("JOURNAL_STREAM") is not null;
     private static readonly Lock s_lock = new();
+    private static readonly Stream s_error = Console.OpenStandardError();
     private static readonly StringBuilder s_waiting = new();
     private static int s_batches;
 
@@ -43,7 +44,7 @@ internal static class Log
     private static void Flush()
     {
         if (s_waiting.Length > 0)
-            Console.Error.Write(s_waiting.ToString());
+            s_error.Write(Encoding.UTF8.GetBytes(s_waiting.ToString()));     // at once: Console.Error has a system call for each 256 characters
         s_waiting.Clear();
     }
 
