@@ -11,11 +11,12 @@ public sealed class Observer(Rtnl rtnl, GenericNetlink generic, Bypass bypass, I
 
     /// <summary>
     /// One look. What cannot be read of a device that vanishes meanwhile is missing; its event brings the next look. Links and
-    /// addresses are those of <paramref name="known"/>, if that was looked at for the same request.
+    /// addresses are those of <paramref name="known"/>, if that was looked at for the same request. Only who shows the links' counters
+    /// to somebody needs them.
     /// </summary>
-    public Observed Look(HostState desired, Observed? known = null)
+    public Observed Look(HostState desired, Observed? known = null, bool withCounters = false)
     {
-        Observed bare = known ?? new(rtnl.GetLinks(), _bootId, netnsInode, new Dictionary<int, PortFacts>(),
+        Observed bare = known ?? new(rtnl.GetLinks(withCounters), _bootId, netnsInode, new Dictionary<int, PortFacts>(),
             new Dictionary<string, IReadOnlyList<string>>(), fastPath) { Addresses = rtnl.GetAddresses() };
         FactFinder finder = new(generic);
         Dictionary<int, PortFacts> facts = [];

@@ -72,7 +72,7 @@ internal sealed partial class ApiHandler
 
     public ValueTask<IReadOnlyList<BridgeInfo>> BridgeList(Empty p, CancellationToken c) => Ask<IReadOnlyList<BridgeInfo>>(() =>
     {
-        List<LinkInfo> links = controller.Rtnl.GetLinks();
+        List<LinkInfo> links = controller.Rtnl.GetLinks(withCounters: false);
         return
         [
             .. links.Where(l => l.Bridge is not null).OrderBy(l => l.Name, StringComparer.Ordinal).Select(b =>

@@ -174,7 +174,7 @@ internal sealed partial class ApiHandler(Controller controller) : IApiHandler
 
     private ValueTask<T> Ask<T>(Func<T> question) => new(controller.Ask(question));
 
-    private Observed Look() => controller.Observer.Look(State);
+    private Observed Look() => controller.Observer.Look(State, withCounters: true);
 
     private NetworkInfo Info(Network network) => Views.Of(network, State, Look(), FastPath);
 

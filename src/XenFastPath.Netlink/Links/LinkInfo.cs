@@ -148,6 +148,7 @@ public sealed partial record LinkInfo
 
     public XdpAttachment Xdp { get; init; }
 
+    /// <summary>Zeros where they were not asked for.</summary>
     public LinkStats Stats { get; init; }
 
     public BridgeData? Bridge { get; init; }

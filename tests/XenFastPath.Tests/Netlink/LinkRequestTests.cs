@@ -209,6 +209,8 @@ public sealed class LinkRequestTests
         // The family of ip's dump is AF_PACKET.
         Golden.Load("dump-links").AssertSame(dump, Ifinfomsg, headerIgnored: true, attributesIgnored: ExtMask);
         Assert.Equal(new string('0', 32), Golden.Hex(dump.AsSpan(16, 16)));
+        byte[] bare = CaptureGet(r => r.GetLinks(withCounters: false));
+        Assert.Equal(8u, new NetlinkAttributes(bare.AsSpan(32)).Find(29).U32);     // IFLA_EXT_MASK: RTEXT_FILTER_SKIP_STATS
     }
 
     private static void CannotCreate(LinkSettings settings) => Assert.Throws<ArgumentException>(
