@@ -90,9 +90,8 @@ internal static class Program
             ?? throw new IOException($"{Options.LockOf(options.RunDir)} is locked: another xenfastpathd serves this run-dir");
         using Engine engine = new(options);
         Controller controller = engine.Controller;
-        using LinkWatch watch = new(engine.Generic, controller.Poke);
         controller.Start();
-        watch.Start();
+        engine.Watch.Start(controller.Poke);
         int? gid = GroupId(Group);
         string socket = Path.Combine(options.RunDir, SocketName);
         ApiServerOptions serverOptions = new(socket) { AllowedGid = gid, SecureSocketFile = path => GiveToGroup(path, gid) };
@@ -193,8 +192,10 @@ internal static class Program
         public Engine(Options options)
         {
             ForwarderStart forwarder = new(options.Forwarder, options.ForwarderArguments);
+            Watch = new LinkWatch(Generic);
+            LookAhead ahead = new(_rtnl, Generic);
             _fastPath = new FastPathManager(options.Bpffs, options.RunDir, forwarder, _rtnl, options.MacsMax);
-            Observer observer = new(_rtnl, Generic, new Bypass(_rtnl, _nftables, ForeignPrograms.On), _fastPath, NetworkNamespace.Inode);
+            Observer observer = new(_rtnl, Generic, new Bypass(_rtnl, _nftables, ForeignPrograms.On), _fastPath, NetworkNamespace.Inode, ahead);
             Controller = new Controller(new StateFile(options.StateDir, SyncDirectory), new RollbackFile(options.StateDir, SyncDirectory),
                 () => Guard.Start(options), _rtnl, Generic, _fastPath, observer, new EventHub(),
                 poke => new HostServices(new DhcpClients(options.RunDir, options.StateDir, poke, Log.Info), new Resolver(), new DeviceOwners()));
@@ -202,10 +203,14 @@ internal static class Program
 
         public Controller Controller { get; }
 
-        public GenericNetlink Generic { get; } = new();
+        /// <summary>Listens from the first look on; to be started when the controller is.</summary>
+        public LinkWatch Watch { get; }
+
+        private GenericNetlink Generic { get; } = new();
 
         public void Dispose()
         {
+            Watch.Dispose();
             Controller.Dispose();
             _fastPath.Dispose();
             _nftables.Dispose();

@@ -1,4 +1,5 @@
 // What drivers say of themselves, for one look.
+using System.Diagnostics.CodeAnalysis;
 using XenFastPath.Netlink;
 
 namespace XenFastPath.Reconcile;
@@ -12,10 +13,17 @@ internal sealed class FactFinder(GenericNetlink generic)
     private Dictionary<int, NetdevInfo>? _netdevs;
     private Dictionary<int, EthtoolChannels>? _channels;
 
-    public PortFacts FactsOf(LinkInfo device)
+    /// <summary>Asks now.</summary>
+    [MemberNotNull(nameof(_netdevs), nameof(_channels))]
+    public void Read()
     {
         _netdevs ??= ByIfindex(generic.GetNetdevs() ?? [], d => d.Ifindex);
         _channels ??= ByIfindex(generic.GetAllChannels(), c => c.Ifindex);
+    }
+
+    public PortFacts FactsOf(LinkInfo device)
+    {
+        Read();
         bool strips = false, fixedOn = false;
         if (PathRule.IsHardware(device) && generic.GetFeatures(device.Index) is { } features)
         {

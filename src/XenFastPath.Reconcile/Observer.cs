@@ -5,8 +5,10 @@ using XenFastPath.Netlink;
 namespace XenFastPath.Reconcile;
 
 /// <summary>Reads what <see cref="Plan.Diff"/> compares with. Not thread-safe.</summary>
-public sealed class Observer(Rtnl rtnl, GenericNetlink generic, Bypass bypass, IFastPath fastPath, ulong netnsInode)
+public sealed class Observer(
+    Rtnl rtnl, GenericNetlink generic, Bypass bypass, IFastPath fastPath, ulong netnsInode, LookAhead? ahead = null)
 {
+    private LookAhead? _ahead = ahead;
     private readonly string _bootId = File.ReadAllText("/proc/sys/kernel/random/boot_id").Trim();
 
     /// <summary>
@@ -16,9 +18,10 @@ public sealed class Observer(Rtnl rtnl, GenericNetlink generic, Bypass bypass, I
     /// </summary>
     public Observed Look(HostState desired, Observed? known = null, bool withCounters = false)
     {
-        Observed bare = known ?? new(rtnl.GetLinks(withCounters), _bootId, netnsInode, new Dictionary<int, PortFacts>(),
-            new Dictionary<string, IReadOnlyList<string>>(), fastPath) { Addresses = rtnl.GetAddresses() };
-        FactFinder finder = new(generic);
+        Dumps? dumps = known is null ? Interlocked.Exchange(ref _ahead, null)?.Take() ?? Dumps.Read(rtnl, generic, withCounters) : null;
+        Observed bare = known ?? new(dumps!.Links, _bootId, netnsInode, new Dictionary<int, PortFacts>(),
+            new Dictionary<string, IReadOnlyList<string>>(), fastPath) { Addresses = dumps.Addresses };
+        FactFinder finder = dumps?.Facts ?? new(generic);
         Dictionary<int, PortFacts> facts = [];
         Dictionary<int, IReadOnlyList<string>> orders = [];
         List<LinkInfo> bridges = [];

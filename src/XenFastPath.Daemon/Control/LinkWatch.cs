@@ -21,14 +21,14 @@ internal sealed unsafe class LinkWatch : IDisposable
     private readonly NetlinkMonitor _route = new(Interop.Netlink.NETLINK_ROUTE, 
         [RtNetlink.RTNLGRP_LINK, RtNetlink.RTNLGRP_TC, RtNetlink.RTNLGRP_IPV4_IFADDR, RtNetlink.RTNLGRP_IPV6_IFADDR]);
     private readonly NetlinkMonitor? _nftables, _netdev;
-    private readonly Action _changed;
+    private Action _changed = () => { };
     private readonly int _wake = eventfd(0, EFD_CLOEXEC);
     private readonly Thread _thread;
     private bool _stop;
 
-    public LinkWatch(GenericNetlink generic, Action changed)
+    /// <summary>Listens; what it hears before <see cref="Start"/> it tells then.</summary>
+    public LinkWatch(GenericNetlink generic)
     {
-        _changed = changed;
         try
         {
             _nftables = new NetlinkMonitor(Interop.Netlink.NETLINK_NETFILTER, [NFNLGRP_NFTABLES]);
@@ -44,7 +44,12 @@ internal sealed unsafe class LinkWatch : IDisposable
         _thread = new Thread(Loop) { IsBackground = true, Name = "link-watch" };
     }
 
-    public void Start() => _thread.Start();
+    /// <summary>Calls <paramref name="changed"/> on its own thread from now on.</summary>
+    public void Start(Action changed)
+    {
+        _changed = changed;
+        _thread.Start();
+    }
 
     public void Dispose()
     {
