@@ -51,9 +51,6 @@ public static unsafe partial class LibBpf
     [LibraryImport(Library)]
     public static partial int bpf_map_delete_elem(int fd, void* key);
 
-    [LibraryImport(Library)]
-    public static partial int bpf_map_get_next_key(int fd, void* key, void* nextKey);
-
     /// <summary>On return <paramref name="count"/> elements were read; -ENOENT: they were the last. A null <paramref name="inBatch"/> begins.</summary>
     [LibraryImport(Library)]
     public static partial int bpf_map_lookup_batch(int fd, void* inBatch, void* outBatch, void* keys, void* values, uint* count, void* opts);

@@ -41,33 +41,37 @@ internal static unsafe class BpfMap
     public static void Delete<TKey>(int map, TKey key)
         where TKey : unmanaged => LibBpf.bpf_map_delete_elem(map, &key);
 
-    /// <summary>All keys. Those that come or go meanwhile may be missed, or be there twice.</summary>
-    public static List<TKey> Keys<TKey>(int map)
-        where TKey : unmanaged
-    {
-        List<TKey> keys = [];
-        TKey next, previous;
-        TKey* key = null;
-        while (LibBpf.bpf_map_get_next_key(map, key, &next) == 0)
-        {
-            keys.Add(next);
-            previous = next;
-            key = &previous;
-        }
-
-        return keys;
-    }
-
-    /// <summary>All keys with their values; see <see cref="Keys"/>.</summary>
-    public static IEnumerable<(TKey Key, TValue Value)> Entries<TKey, TValue>(int map)
+    /// <summary>
+    /// All keys of a hash with their values, a thousand with one system call (Linux 5.6). Those that come or go meanwhile may be missed,
+    /// or be there twice.
+    /// </summary>
+    /// <exception cref="SystemCallException">It cannot be read.</exception>
+    public static List<(TKey Key, TValue Value)> Entries<TKey, TValue>(int map)
         where TKey : unmanaged
         where TValue : unmanaged
     {
-        foreach (TKey key in Keys<TKey>(map))
+        const int batchMax = 1024;
+        List<(TKey, TValue)> entries = [];
+        TKey[] keys = new TKey[batchMax];
+        TValue[] values = new TValue[batchMax];
+        uint cursor, next;
+        uint* from = null;
+        int error;
+        do
         {
-            if (TryGet(map, key, out TValue value))
-                yield return (key, value);
+            uint count = batchMax;
+            fixed (TKey* key = keys)
+            fixed (TValue* value = values)
+                error = -LibBpf.bpf_map_lookup_batch(map, from, &next, key, value, &count, null);
+            if (error is not (0 or Errno.ENOENT))
+                throw new SystemCallException("read a map", error);
+            for (int i = 0; i < count; i++)
+                entries.Add((keys[i], values[i]));
+            cursor = next;
+            from = &cursor;
         }
+        while (error == 0);
+        return entries;
     }
 
     /// <summary>A row of so many 64-bit words of an array per CPU, summed over the CPUs.</summary>
