@@ -1,4 +1,5 @@
 // Hangs programs on devices. What is attached stays attached while the daemon restarts: the links are pinned.
+using System.Globalization;
 using XenFastPath.Interop;
 using XenFastPath.Netlink;
 using static Tmds.Linux.LibC;
@@ -24,7 +25,7 @@ internal sealed unsafe class Hooks(PinFolder pins, Rtnl rtnl, IReadOnlyList<Hook
     /// <summary>BPF_F_BEFORE without a relative: in front of everybody else's programs, which might end the chain.</summary>
     private const uint BPF_F_BEFORE = 8;
 
-    private readonly Dictionary<string, int> _links = [];
+    private readonly Dictionary<(int Ifindex, string Hook), int> _links = [];
     private bool _isTcxMissing = !mayUseTcx;
 
     /// <summary>Takes over the links that are pinned: this layout's, and those of other versions, which move here.</summary>
@@ -37,13 +38,15 @@ internal sealed unsafe class Hooks(PinFolder pins, Rtnl rtnl, IReadOnlyList<Hook
             PinFolder.Remove(folder);
         }
 
-        foreach (string pin in Directory.EnumerateFiles(pins.Path, "link-*").Where(p => HookOf(p) is not null))
+        foreach (string pin in Directory.EnumerateFiles(pins.Path, "link-*"))
         {
+            if (LinkOf(pin) is not var (ifindex, hook))
+                continue;
             int fd = LibBpf.bpf_obj_get(pin);
-            int error = fd < 0 ? -fd : -LibBpf.bpf_link_update(fd, HookOf(pin)!.Program, null);
+            int error = fd < 0 ? -fd : -LibBpf.bpf_link_update(fd, hook.Program, null);
             if (error == 0)
             {
-                _links[pin] = fd;
+                _links[(ifindex, hook.Name)] = fd;
                 continue;
             }
 
@@ -81,15 +84,14 @@ internal sealed unsafe class Hooks(PinFolder pins, Rtnl rtnl, IReadOnlyList<Hook
         Has(hook, ifindex) ? 0 : Create(hook, ifindex, native ? LibBpf.XDP_FLAGS_DRV_MODE : LibBpf.XDP_FLAGS_SKB_MODE);
 
     /// <summary>Is there a link? A filter is none.</summary>
-    public bool Has(Hook hook, int ifindex) => _links.ContainsKey(pins.Link(ifindex, hook.Name));
+    public bool Has(Hook hook, int ifindex) => _links.ContainsKey((ifindex, hook.Name));
 
     /// <summary>Takes a program off; the device may be gone.</summary>
     public void Detach(Hook hook, int ifindex)
     {
-        string pin = pins.Link(ifindex, hook.Name);
-        if (_links.Remove(pin, out int link))
+        if (_links.Remove((ifindex, hook.Name), out int link))
         {
-            File.Delete(pin);
+            File.Delete(pins.Link(ifindex, hook.Name));
             close(link);    // the last reference: the kernel detaches
             return;
         }
@@ -149,12 +151,25 @@ internal sealed unsafe class Hooks(PinFolder pins, Rtnl rtnl, IReadOnlyList<Hook
             return error;
         }
 
-        _links[pin] = link;
+        _links[(ifindex, hook.Name)] = link;
         return 0;
     }
 
-    /// <summary>The program that a pin is of; null if it is somebody else's to take over.</summary>
-    private Hook? HookOf(string pin) => hooks.FirstOrDefault(h => pin.EndsWith('-' + h.Name, StringComparison.Ordinal));
+    /// <summary>The device and the program that a pin is of (<see cref="PinFolder.Link"/>); null if it is somebody else's to take over.</summary>
+    private (int Ifindex, Hook Hook)? LinkOf(string pin)
+    {
+        ReadOnlySpan<char> name = Path.GetFileName(pin.AsSpan());
+        int first = name.IndexOf('-'), last = name.LastIndexOf('-');
+        if (first == last || !int.TryParse(name[(first + 1)..last], CultureInfo.InvariantCulture, out int ifindex))
+            return null;
+        foreach (Hook hook in hooks)
+        {
+            if (name[(last + 1)..].SequenceEqual(hook.Name))
+                return (ifindex, hook);
+        }
+
+        return null;
+    }
 
     /// <summary>A link whose program is not known here keeps the one it has until its owner comes.</summary>
     private void Move(string oldPin)
@@ -162,7 +177,7 @@ internal sealed unsafe class Hooks(PinFolder pins, Rtnl rtnl, IReadOnlyList<Hook
         int link = LibBpf.bpf_obj_get(oldPin);
         if (link < 0)
             return;
-        if (HookOf(oldPin) is not { } hook || LibBpf.bpf_link_update(link, hook.Program, null) == 0)
+        if (LinkOf(oldPin) is not var (_, hook) || LibBpf.bpf_link_update(link, hook.Program, null) == 0)
             LibBpf.bpf_obj_pin(link, Path.Combine(pins.Path, Path.GetFileName(oldPin)));
         close(link);
     }
