@@ -193,9 +193,10 @@ internal static class Program
         {
             ForwarderStart forwarder = new(options.Forwarder, options.ForwarderArguments);
             Watch = new LinkWatch(Generic);
-            LookAhead ahead = new(_rtnl, Generic);
+            Bypass bypass = new(_rtnl, _nftables, ForeignPrograms.On);
+            LookAhead ahead = new(_rtnl, Generic, bypass);
             _fastPath = new FastPathManager(options.Bpffs, options.RunDir, forwarder, _rtnl, options.MacsMax);
-            Observer observer = new(_rtnl, Generic, new Bypass(_rtnl, _nftables, ForeignPrograms.On), _fastPath, NetworkNamespace.Inode, ahead);
+            Observer observer = new(_rtnl, Generic, bypass, _fastPath, NetworkNamespace.Inode, ahead);
             Controller = new Controller(new StateFile(options.StateDir, SyncDirectory), new RollbackFile(options.StateDir, SyncDirectory),
                 () => Guard.Start(options), _rtnl, Generic, _fastPath, observer, new EventHub(),
                 poke => new HostServices(new DhcpClients(options.RunDir, options.StateDir, poke, Log.Info), new Resolver(), new DeviceOwners()));

@@ -44,7 +44,8 @@ public sealed class Observer(
         }
 
         Lazy<IReadOnlyDictionary<string, IReadOnlyList<string>>> filters =
-            new(() => bridges.Count == 0 ? new Dictionary<string, IReadOnlyList<string>>() : bypass.Find(bridges, [.. bare.Links]));
+            new(() => bridges.Count == 0 ? new Dictionary<string, IReadOnlyList<string>>()
+                : dumps?.Filters?.GetAwaiter().GetResult() ?? bypass.Find(bridges, [.. bare.Links]));
         return LookAtHost(desired, bare.With(facts, filters, orders));
     }
 
