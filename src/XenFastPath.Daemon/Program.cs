@@ -195,9 +195,12 @@ internal static class Program
             Watch = new LinkWatch(Generic);
             Bypass bypass = new(_rtnl, _nftables, ForeignPrograms.On);
             LookAhead ahead = new(_rtnl, Generic, bypass);
+            // Before hooks are taken over: that takes the kernel's lock for all network configuration thousands of times, as the dumps do.
+            StateFile file = new(options.StateDir, SyncDirectory);
+            HostState state = file.Load();
             _fastPath = new FastPathManager(options.Bpffs, options.RunDir, forwarder, _rtnl, options.MacsMax);
             Observer observer = new(_rtnl, Generic, bypass, _fastPath, NetworkNamespace.Inode, ahead);
-            Controller = new Controller(new StateFile(options.StateDir, SyncDirectory), new RollbackFile(options.StateDir, SyncDirectory),
+            Controller = new Controller(file, state, new RollbackFile(options.StateDir, SyncDirectory),
                 () => Guard.Start(options), _rtnl, Generic, _fastPath, observer, new EventHub(),
                 poke => new HostServices(new DhcpClients(options.RunDir, options.StateDir, poke, Log.Info), new Resolver(), new DeviceOwners()));
         }

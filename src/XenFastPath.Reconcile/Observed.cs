@@ -134,7 +134,7 @@ public sealed class Observed
 
     /// <summary>The subinterfaces of a trunk VIF that are there, whose frames belong to VLANs' Networks.</summary>
     public IEnumerable<LinkInfo> TagsOf(Vif vif, HostState state) =>
-        DeviceOf(vif) is { } device ? state.VlansOf(vif).Select(v => VlanOf(device, v.Tag)).OfType<LinkInfo>() : [];
+        vif.Trunks is not null && DeviceOf(vif) is { } device ? state.VlansOf(vif).Select(v => VlanOf(device, v.Tag)).OfType<LinkInfo>() : [];
 
     /// <summary>The subinterfaces of trunk VIFs whose frames belong to this Network.</summary>
     public IEnumerable<LinkInfo> TagsIn(Network network, HostState state) => state.TrunksInto(network).Select(DeviceOf).OfType<LinkInfo>()

@@ -39,7 +39,7 @@ internal sealed partial class Controller : IDisposable
     private long _retryAtMs;
     private int _retryMs = RetryMsMin;
 
-    public Controller(StateFile file, RollbackFile rollbackFile, Action startGuard,
+    public Controller(StateFile file, HostState state, RollbackFile rollbackFile, Action startGuard,
         Rtnl rtnl, GenericNetlink generic, FastPathManager fastPath, Observer observer, EventHub events, Func<Action, HostServices> host)
     {
         Host = host(Poke);
@@ -51,7 +51,7 @@ internal sealed partial class Controller : IDisposable
         Observer = observer;
         Events = events;
         _applier = new Applier(rtnl, generic, fastPath, Announcement.Send);
-        State = file.Load();
+        State = state;
         _pending = rollbackFile.Load();
         fastPath.Forwarder.Died = client => Post(() => ForwarderDied(client));
         fastPath.Mirror.MutedChanged = () => Post(MutedChanged);

@@ -72,12 +72,11 @@ internal sealed unsafe partial class FastPathManager
         }
     }
 
-    /// <summary>What an earlier daemon knew of a bond: which members were in use. Null: nobody is its member.</summary>
-    private BondPortSettings? TakeOverBond(IEnumerable<(int Ifindex, ushort Id)> members)
+    /// <summary>What an earlier daemon knew of a bond: which members were in use.</summary>
+    private BondPortSettings TakeOverBond(List<(int Ifindex, ushort Id)> members)
     {
-        List<(int Ifindex, ushort Id)> known = [.. members];
-        IEnumerable<int> active = known.Where(m => ((PortFlags)(ushort)_maps.Ports[m.Id].Word & PortFlags.Ingress) != 0).Select(m => m.Ifindex);
-        return known.Count == 0 ? null : new BondPortSettings(BondingMode.ActiveBackup, BondHashPolicy.Layer2, new MemberList(active));
+        IEnumerable<int> active = members.Where(m => ((PortFlags)(ushort)_maps.Ports[m.Id].Word & PortFlags.Ingress) != 0).Select(m => m.Ifindex);
+        return new BondPortSettings(BondingMode.ActiveBackup, BondHashPolicy.Layer2, new MemberList(active));
     }
 
     /// <summary>From now on nothing is redirected from these members; what was is through when this returns.</summary>

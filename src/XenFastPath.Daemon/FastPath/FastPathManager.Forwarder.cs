@@ -57,7 +57,7 @@ internal sealed unsafe partial class FastPathManager
                 Tag = entry->Tag,
                 IsTrunk = (flags & PortFlags.Trunk) != 0,
                 BondIfindex = entry->Bond != 0 ? (int)_maps.Ports[entry->Bond].Ifindex : 0,
-                Bond = TakeOverBond(members[id]),
+                Bond = members.Contains(id) ? TakeOverBond([.. members[id]]) : null,
                 IsWhole = false,
             };
             _settings[ifindex] = settings;
