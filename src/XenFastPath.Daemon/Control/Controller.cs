@@ -249,7 +249,8 @@ internal sealed partial class Controller : IDisposable
         for (int pass = 0; ; pass++)
         {
             Observed observed = known ?? Observer.Look(State);
-            FollowDevices(observed);
+            if (known is null)
+                FollowDevices(observed);
             Plan plan = Plan.Diff(State, observed, _undoing);
             Problems = plan.Problems;
             known = plan.Actions.All(a => Follow.LeavesLinks(a, observed)) ? observed : null;

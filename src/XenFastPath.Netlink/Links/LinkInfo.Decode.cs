@@ -19,6 +19,7 @@ public sealed partial record LinkInfo
         Index = header.ifi_index;
         Flags = (LinkFlags)header.ifi_flags;
         IsPortMessage = header.ifi_family == AF_BRIDGE;
+        NetlinkAttributes info = default;
         foreach (NetlinkAttribute attribute in attributes)
         {
             switch (attribute.Type)
@@ -43,12 +44,12 @@ public sealed partial record LinkInfo
                 case IFLA_NUM_TX_QUEUES: TxQueues = Saturate(attribute.U32); break;
                 case IFLA_PROMISCUITY: Promiscuity = Saturate(attribute.U32); break;
                 case IFLA_AF_SPEC when !IsPortMessage: Ipv6LinkLocal = ReadIpv6LinkLocal(attribute.Nested); break;
+                case IFLA_LINKINFO: info = attribute.Nested; break;
                 case IFLA_XDP: Xdp = ReadXdp(attribute.Nested); break;
                 case IFLA_STATS64: Stats = ReadStats(attribute.Value); break;
                 case IFLA_PROTINFO when IsPortMessage: BridgePort = new BridgePortData(attribute.Nested); break;
             }
         }
-        NetlinkAttributes info = attributes.Find(IFLA_LINKINFO).Nested;
         Kind = info.Find(IFLA_INFO_KIND).TextOrNull;
         SlaveKind = info.Find(IFLA_INFO_SLAVE_KIND).TextOrNull;
         NetlinkAttributes data = info.Find(IFLA_INFO_DATA).Nested, slaveData = info.Find(IFLA_INFO_SLAVE_DATA).Nested;

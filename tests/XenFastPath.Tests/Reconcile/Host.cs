@@ -134,8 +134,12 @@ internal sealed class Host
         Happenings.AddRange(happenings);
         Plan plan = Plan.Diff(State, observed);
         Problems = plan.Problems;
+        bool isStillKnown = plan.Actions.All(a => Follow.LeavesLinks(a, observed));
         IReadOnlyList<StepFailure> failures = _applier.Apply(plan, new HashSet<PlanAction>(),
             step => State = Follow.Before(State, step, observed), step => State = Follow.After(State, step, observed));
+        // The controller does not look again then.
+        if (isStillKnown)
+            Assert.Equal(Plan.Diff(State, Look()).Actions.Select(a => a.Text), Plan.Diff(State, observed).Actions.Select(a => a.Text));
         return (plan, [.. failures.Select(f => f.Reason)]);
     }
 
