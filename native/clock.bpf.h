@@ -2,7 +2,7 @@
 /*
  * clock.bpf.h - CLOCK_MONOTONIC as of the last tick, without a call for each frame.
  *
- * bpf_ktime_get_coarse_ns() costs a fifth of what the program takes: two calls, whose returns a kernel that mitigates "SRSO" makes
+ * bpf_ktime_get_coarse_ns() cost a quarter of what the program took: two calls, whose returns a kernel that mitigates "SRSO" makes
  * slow. Its answer changes only when jiffies do, and those the JIT loads from memory. So the answer is kept for as long.
  *
  * A part of xenfastpath.bpf.c, which includes it behind its types.

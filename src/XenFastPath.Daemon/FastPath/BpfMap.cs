@@ -41,10 +41,7 @@ internal static unsafe class BpfMap
     public static void Delete<TKey>(int map, TKey key)
         where TKey : unmanaged => LibBpf.bpf_map_delete_elem(map, &key);
 
-    /// <summary>
-    /// All keys of a hash with their values, a thousand with one system call (Linux 5.6). Those that come or go meanwhile may be missed,
-    /// or be there twice.
-    /// </summary>
+    /// <summary>All keys of a hash with their values; see <see cref="Each"/>.</summary>
     /// <exception cref="SystemCallException">It cannot be read.</exception>
     public static List<(TKey Key, TValue Value)> Entries<TKey, TValue>(int map)
         where TKey : unmanaged
@@ -52,26 +49,36 @@ internal static unsafe class BpfMap
     {
         const int batchMax = 1024;
         List<(TKey, TValue)> entries = [];
-        TKey[] keys = new TKey[batchMax];
-        TValue[] values = new TValue[batchMax];
+        Each(map, "read a map", new TKey[batchMax], new TValue[batchMax], (key, value) => entries.Add((key, value)));
+        return entries;
+    }
+
+    /// <summary>
+    /// Goes over a hash, as many elements with one system call as the arrays hold (Linux 5.6). Those that come or go meanwhile may be
+    /// missed, or be there twice.
+    /// </summary>
+    /// <exception cref="SystemCallException">It cannot be read.</exception>
+    public static void Each<TKey, TValue>(int map, string step, TKey[] keys, TValue[] values, Action<TKey, TValue> action)
+        where TKey : unmanaged
+        where TValue : unmanaged
+    {
         uint cursor, next;
         uint* from = null;
         int error;
         do
         {
-            uint count = batchMax;
+            uint count = (uint)keys.Length;
             fixed (TKey* key = keys)
             fixed (TValue* value = values)
                 error = -LibBpf.bpf_map_lookup_batch(map, from, &next, key, value, &count, null);
             if (error is not (0 or Errno.ENOENT))
-                throw new SystemCallException("read a map", error);
+                throw new SystemCallException(step, error);
             for (int i = 0; i < count; i++)
-                entries.Add((keys[i], values[i]));
+                action(keys[i], values[i]);
             cursor = next;
             from = &cursor;
         }
         while (error == 0);
-        return entries;
     }
 
     /// <summary>A row of so many 64-bit words of an array per CPU, summed over the CPUs.</summary>

@@ -1,6 +1,5 @@
 // The maps of the balance-slb programs, as control uses them.
 using XenFastPath.Dataplane;
-using XenFastPath.Interop;
 
 namespace XenFastPath.Daemon.FastPath.Slb;
 
@@ -58,26 +57,8 @@ internal sealed unsafe class SlbMaps : IDisposable
     }
 
     /// <summary>Every source that is noted, old ones too. Those that come or go meanwhile may be missed.</summary>
-    public void EachSource(Action<ulong, SlbSource> action)
-    {
-        uint cursor, next, count;
-        uint* from = null;
-        int error;
-        do
-        {
-            count = BatchMax;
-            fixed (ulong* keys = _keys)
-            fixed (SlbSource* values = _values)
-                error = -LibBpf.bpf_map_lookup_batch(_sources, from, &next, keys, values, &count, null);
-            if (error is not (0 or Errno.ENOENT))
-                throw new SystemCallException("read the sources of balance-slb bonds", error);
-            for (int i = 0; i < count; i++)
-                action(_keys[i], _values[i]);
-            cursor = next;
-            from = &cursor;
-        }
-        while (error == 0);
-    }
+    public void EachSource(Action<ulong, SlbSource> action) =>
+        BpfMap.Each(_sources, "read the sources of balance-slb bonds", _keys, _values, action);
 
     public void DeleteSource(ulong key) => BpfMap.Delete(_sources, key);
 
