@@ -12,7 +12,7 @@
 #ifndef XENFASTPATH_H
 #define XENFASTPATH_H
 
-#define XFP_LAYOUT_VERSION	5
+#define XFP_LAYOUT_VERSION	6
 
 #define XFP_PORTS_MAX		8192	/* ports of one daemon; a port id is an index below it, 0 is never used */
 #define XFP_NEAR_IFINDEXES	65536	/* devices below it are found without hashing */

@@ -41,19 +41,14 @@ public unsafe class MacTableBench
     public ulong HitBulk()
     {
         ulong sum = 0;
-        ulong* hashes = stackalloc ulong[Limits.BatchFrames];
-        for (int start = 0; start < Batch; start += Limits.BatchFrames)
+        ulong* words = stackalloc ulong[Limits.BatchFrames];
+        fixed (ulong* keys = _hits)
         {
-            for (int i = 0; i < Limits.BatchFrames; i++)
+            for (int start = 0; start < Batch; start += Limits.BatchFrames)
             {
-                hashes[i] = _table.HashOf(_hits[start + i]);
-                _table.Prefetch(hashes[i]);
-            }
-
-            for (int i = 0; i < Limits.BatchFrames; i++)
-            {
-                _table.Lookup(_hits[start + i], hashes[i], out ulong word);
-                sum += word;
+                _table.LookupBatch(keys + start, words, Limits.BatchFrames);
+                for (int i = 0; i < Limits.BatchFrames; i++)
+                    sum += words[i];
             }
         }
 
@@ -76,11 +71,7 @@ public unsafe class MacTableBench
     {
         ulong sum = 0;
         foreach (ulong key in keys)
-        {
-            _table.Lookup(key, _table.HashOf(key), out ulong word);
-            sum += word;
-        }
-
+            sum += _table.Lookup(key);
         return sum;
     }
 }

@@ -25,7 +25,7 @@ internal static unsafe class PeerLoops
         MacTableWriter writer = new(entries);
         for (int i = 1; i <= entries; i++)
         {
-            if (!writer.TrySet(FdbKey.Make(1, Mac(i)), (ulong)i))
+            if (!writer.TrySet(FdbKey.Make(1, Mac(i)), FdbWord.Make((uint)i, 1)))
                 throw new InvalidOperationException($"no room for entry {i}");
         }
 

@@ -8,7 +8,7 @@ namespace XenFastPath.Dataplane;
 public static class Layout
 {
     /// <summary>XFP_LAYOUT_VERSION: maps, tables and processes of another version are replaced, never reused.</summary>
-    public const int Version = 5;
+    public const int Version = 6;
 
     public const int PortsMax = 8192;
     public const int NearIfindexes = 65536;

@@ -7,15 +7,14 @@ using System.Runtime.Intrinsics.X86;
 namespace XenFastPath.Dataplane;
 
 /// <summary>
-/// One bucket: a cache line with a version and seven keys, and one with seven values. Looking for a key that is not there
-/// touches one line, a hit two, unless the bucket has overflowed. The version is odd while the writer is at work; a reader that saw
-/// it change reads again.
+/// One bucket, one cache line: a version, four keys and their words. Looking for a key touches this line only, hit or miss, unless the
+/// bucket has overflowed. The version is odd while the writer is at work; a reader that saw it change reads again.
 /// </summary>
-[StructLayout(LayoutKind.Sequential, Size = 128)]
+[StructLayout(LayoutKind.Sequential, Size = 64)]
 public unsafe struct MacBucket
 {
     /// <summary>Entries of a bucket.</summary>
-    public const int Slots = 7;
+    public const int Slots = 4;
 
     /// <summary>One key more that belongs here and lies in its other bucket, because this one was full when it came.</summary>
     public const ulong OneOverflow = 1UL << 48;
@@ -26,10 +25,20 @@ public unsafe struct MacBucket
     /// <summary>Keys (<see cref="FdbKey"/>); 0 is an empty slot.</summary>
     public fixed ulong Keys[Slots];
 
-    private readonly ulong _pad;
+    private fixed uint _generations[Slots];
+    private fixed ushort _ports[Slots];
 
-    /// <summary>Values (<see cref="FdbWord"/>).</summary>
-    public fixed ulong Values[Slots];
+    /// <summary>The word (<see cref="FdbWord"/>) of a slot; an empty one's is 0.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ulong Word(MacBucket* bucket, int slot) => FdbWord.Make(bucket->_generations[slot], bucket->_ports[slot]);
+
+    /// <summary>Fills a slot, or empties it with zeros. The caller sees to the version.</summary>
+    public static void Put(MacBucket* bucket, int slot, ulong key, ulong word)
+    {
+        bucket->Keys[slot] = key;
+        bucket->_generations[slot] = FdbWord.GenerationOf(word);
+        bucket->_ports[slot] = FdbWord.PortOf(word);
+    }
 }
 
 /// <summary>First page of the table's memory.</summary>
@@ -43,16 +52,6 @@ public struct MacTableHeader
     public ulong Seed;
 }
 
-/// <summary>What a look-up found.</summary>
-public enum MacLookup
-{
-    Found,
-    NotFound,
-
-    /// <summary>The bucket was being written at every attempt.</summary>
-    Busy,
-}
-
 /// <summary>
 /// The reader. A key lies in the first of its two buckets, or in the second if the first was full; the first tells whether any does,
 /// so that nearly every look-up, hit or miss, reads the one bucket that was prefetched. Holds no memory: the caller owns the mapping
@@ -60,10 +59,10 @@ public enum MacLookup
 /// </summary>
 public readonly unsafe struct MacTable
 {
-    /// <summary>What <see cref="LookupBatch"/> says of a key whose bucket was being written at every attempt. No port's word.</summary>
+    /// <summary>What a look-up says of a key whose bucket was being written at every attempt. No port's word.</summary>
     public const ulong BusyWord = ulong.MaxValue;
 
-    private const int HeaderBytes = 4096, CacheLineBytes = 64;
+    private const int HeaderBytes = 4096;
 
     private readonly MacBucket* _buckets;
     private readonly ulong _seed;
@@ -103,23 +102,6 @@ public readonly unsafe struct MacTable
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static uint Index(uint half, uint count) => (uint)((ulong)half * count >> 32);
 
-    /// <summary>The hash of a key in this table.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public ulong HashOf(ulong key) => Hash(key, _seed);
-
-    /// <summary>Asks for the cache lines that <see cref="Lookup"/> will read first.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Prefetch(ulong hash)
-    {
-        if (Sse.IsSupported)
-        {
-            // Not bucket->Values: taking a fixed buffer's address reads it first, to see that it is not null, and so waits for the line.
-            byte* bucket = (byte*)(_buckets + Index((uint)hash, _count));
-            Sse.Prefetch0(bucket);
-            Sse.Prefetch0(bucket + CacheLineBytes);
-        }
-    }
-
     /// <summary>
     /// Finds several keys: their words, 0 for what is not there, <see cref="BusyWord"/>. All hashes and prefetches come first, so that the
     /// cache misses of a batch overlap. A key of 0 is not there.
@@ -132,90 +114,62 @@ public readonly unsafe struct MacTable
             return;
         }
 
+        // The bucket's address waits where the word will be.
         for (uint i = 0; i < count; i++)
         {
-            words[i] = HashOf(keys[i]);
-            Prefetch(words[i]);
+            MacBucket* first = _buckets + Index((uint)Hash(keys[i], _seed), _count);
+            words[i] = (ulong)first;
+            if (Sse.IsSupported)
+                Sse.Prefetch0(first);
         }
 
         for (uint i = 0; i < count; i++)
-        {
-            MacLookup found = keys[i] == 0 ? MacLookup.NotFound : Lookup(keys[i], words[i], out words[i]);
-            if (found != MacLookup.Found)
-                words[i] = found == MacLookup.Busy ? BusyWord : 0;
-        }
+            words[i] = Lookup((MacBucket*)words[i], keys[i]);
     }
 
-    /// <summary>Finds a key. <paramref name="hash"/> is <see cref="HashOf"/> of it.</summary>
+    /// <summary>Finds one key: its word, 0 if it is not there, <see cref="BusyWord"/>.</summary>
+    public ulong Lookup(ulong key) => IsEmpty ? 0 : Lookup(_buckets + Index((uint)Hash(key, _seed), _count), key);
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public MacLookup Lookup(ulong key, ulong hash, out ulong word)
+    private ulong Lookup(MacBucket* first, ulong key)
     {
-        MacBucket* first = _buckets + MacTable.Index((uint)hash, _count);
-        MacLookup found = LookupBucket(first, key, out word, out ulong version);
-        return found != MacLookup.NotFound || version < MacBucket.OneOverflow ? found : LookupOverflow(first, hash, key, version, out word);
+        ulong word = Read(first, key, out ulong version);
+        return word == BusyWord || (word == 0 && version >= MacBucket.OneOverflow) ? LookupAgain(first, key) : word;
     }
 
     /// <summary>
-    /// Some key that belongs into this bucket lies in its second one; ours? If it is not there, it may have been moved back here after
-    /// we looked: then this bucket has changed, and is looked at again.
+    /// The bucket was being written, or some key that belongs into it lies in its second one, and it may be this. If it is not there, it
+    /// may have been moved back after we looked here: then this bucket has changed, and is looked at again.
     /// </summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private MacLookup LookupOverflow(MacBucket* first, ulong hash, ulong key, ulong version, out ulong word)
+    private ulong LookupAgain(MacBucket* first, ulong key)
     {
-        MacBucket* second = _buckets + MacTable.Index((uint)(hash >> 32), _count);
+        MacBucket* second = _buckets + Index((uint)(Hash(key, _seed) >> 32), _count);
         for (int attempt = 0; attempt < Limits.TableReadsMax; attempt++)
         {
-            MacLookup found = LookupBucket(second, key, out word, out _);
-            if (found != MacLookup.NotFound || Volatile.Read(ref first->Version) == version)
-                return found;
-            found = LookupBucket(first, key, out word, out version);
-            if (found != MacLookup.NotFound || version < MacBucket.OneOverflow)
-                return found;
+            ulong word = Read(first, key, out ulong version);
+            if (word == BusyWord)
+                continue;
+            if (word != 0 || version < MacBucket.OneOverflow)
+                return word;
+            word = Read(second, key, out _);
+            if (word != BusyWord && (word != 0 || Volatile.Read(ref first->Version) == version))
+                return word;
         }
 
-        word = 0;
-        return MacLookup.Busy;
+        return BusyWord;
     }
 
+    /// <summary>One attempt at one bucket; busy: the writer was at work, and what was read is worth nothing.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static MacLookup LookupBucket(MacBucket* bucket, ulong key, out ulong word, out ulong version)
-    {
-        MacLookup found = Read(bucket, key, out word, out version);
-        return found == MacLookup.Busy ? LookupAgain(bucket, key, out word, out version) : found;
-    }
-
-    /// <summary>The bucket was being written: a bounded number of further attempts.</summary>
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private static MacLookup LookupAgain(MacBucket* bucket, ulong key, out ulong word, out ulong version)
-    {
-        MacLookup found = MacLookup.Busy;
-        word = version = 0;
-        for (int attempt = 1; attempt < Limits.TableReadsMax && found == MacLookup.Busy; attempt++)
-            found = Read(bucket, key, out word, out version);
-        return found;
-    }
-
-    /// <summary>One attempt; busy: the writer was at work, and what was read is worth nothing.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static MacLookup Read(MacBucket* bucket, ulong key, out ulong word, out ulong version)
+    private static ulong Read(MacBucket* bucket, ulong key, out ulong version)
     {
         version = Volatile.Read(ref bucket->Version);
-        uint hits = Compare(bucket, key);
-        word = hits == 0 ? 0 : bucket->Values[System.Numerics.BitOperations.TrailingZeroCount(hits)];
+        // The keys begin behind the version.
+        uint hits = Vector256.Equals(Vector256.Load((ulong*)bucket + 1), Vector256.Create(key)).ExtractMostSignificantBits();
+        ulong word = hits == 0 ? 0 : MacBucket.Word(bucket, System.Numerics.BitOperations.TrailingZeroCount(hits));
         Volatile.ReadBarrier();
-        if ((version & 1) != 0 || bucket->Version != version)
-            return MacLookup.Busy;
-        return hits == 0 ? MacLookup.NotFound : MacLookup.Found;
-    }
-
-    /// <summary>Bit i is set if slot i holds the key. The version shares the first vector; its lane is shifted out.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static uint Compare(MacBucket* bucket, ulong key)
-    {
-        Vector256<ulong> wanted = Vector256.Create(key);
-        uint low = Vector256.Equals(Vector256.Load((ulong*)bucket), wanted).ExtractMostSignificantBits();
-        uint high = Vector256.Equals(Vector256.Load((ulong*)bucket + 4), wanted).ExtractMostSignificantBits();
-        return (low | high << 4) >> 1;
+        return (version & 1) != 0 || bucket->Version != version ? BusyWord : word;
     }
 }
 
@@ -233,9 +187,9 @@ public sealed unsafe class MacTableWriter : IDisposable
     /// <summary>Makes an empty table for about <paramref name="entriesMax"/> entries, sealed against other writers.</summary>
     public MacTableWriter(int entriesMax)
     {
-        // At full load 60 % of the slots are taken, 4.2 of a bucket's seven on average: some 3 % of the keys overflow into their second
+        // At full load half of the slots are taken, two of a bucket's four on average: some 4 % of the keys overflow into their second
         // bucket, and moving one key makes room for all others.
-        uint bucketCount = (uint)(entriesMax * 10L / (6 * MacBucket.Slots)) + 1;
+        uint bucketCount = (uint)(entriesMax * 2L / MacBucket.Slots) + 1;
         _memory = SharedMemory.Create("xenfastpath-macs", MacTable.BytesFor(bucketCount));
         MacTableHeader* header = (MacTableHeader*)_memory.Address;
         header->LayoutVersion = Layout.Version;
@@ -282,6 +236,8 @@ public sealed unsafe class MacTableWriter : IDisposable
             WriteOverflow(first, MacBucket.OneOverflow, second, slot, key, word);
         else if (TryMakeRoom(first, out slot))
             Write(first, slot, key, word);
+        else if (first != second && TryMakeRoom(second, out slot))
+            WriteOverflow(first, MacBucket.OneOverflow, second, slot, key, word);
         else
             return false;
         Count++;
@@ -290,7 +246,8 @@ public sealed unsafe class MacTableWriter : IDisposable
 
     /// <summary>
     /// Moves one key of a full bucket into that key's other bucket; both are found meanwhile, and <paramref name="slot"/> holds the
-    /// moved key still, to be overwritten. With seven keys to choose from and half of all slots empty, it fails about never.
+    /// moved key still, to be overwritten. With half of all slots empty one bucket in seven is full, so it fails for all four keys of both
+    /// buckets about never: once in some millions of insertions that need it.
     /// </summary>
     private bool TryMakeRoom(MacBucket* full, out int slot)
     {
@@ -304,12 +261,12 @@ public sealed unsafe class MacTableWriter : IDisposable
                 continue;
             if (first == full)
             {
-                WriteOverflow(first, MacBucket.OneOverflow, second, free, key, full->Values[slot]);
+                WriteOverflow(first, MacBucket.OneOverflow, second, free, key, MacBucket.Word(full, slot));
             }
             else
             {
                 // Found in its first bucket from here on; the count that led to this one falls after it is gone from here.
-                Write(first, free, key, full->Values[slot]);
+                Write(first, free, key, MacBucket.Word(full, slot));
                 WriteOverflow(first, unchecked(0 - MacBucket.OneOverflow), full, slot, 0, 0);
             }
 
@@ -342,8 +299,7 @@ public sealed unsafe class MacTableWriter : IDisposable
     {
         Volatile.Write(ref bucket->Version, bucket->Version + 1);
         Volatile.WriteBarrier();
-        bucket->Keys[slot] = key;
-        bucket->Values[slot] = word;
+        MacBucket.Put(bucket, slot, key, word);
         Volatile.Write(ref bucket->Version, bucket->Version + 1);
     }
 

@@ -117,7 +117,7 @@ internal sealed unsafe class FdbMirror : IMirrorTables, IDisposable
         MacTable reader = Table.Reader;
         foreach (ulong key in state.Keys)
         {
-            if (reader.Lookup(key, reader.HashOf(key), out ulong word) == MacLookup.Found
+            if (reader.Lookup(key) is not (0 or MacTable.BusyWord) and ulong word
                 && !(_maps.Fdb.TryGet(key, out FdbValue value) && value.Word == word && value.SuspectNs == 0))
                 _maps.Fdb.TrySet(key, new FdbValue(word, nowNs, nowNs, 0));
         }
