@@ -84,11 +84,34 @@ public sealed unsafe class Arena : IDisposable
 
     /// <summary>Does <paramref name="owner"/> own the frame?</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public bool IsOwned(uint frame, FrameOwner owner, ushort queue) => _ledger[frame] == (ushort)((ushort)owner | queue);
+    public bool IsOwned(uint frame, FrameOwner owner, ushort queue) => _ledger[frame] == Entry(owner, queue);
 
     /// <summary>Hands a frame that the caller owns to another owner.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Give(uint frame, FrameOwner owner, ushort queue) => _ledger[frame] = (ushort)((ushort)owner | queue);
+    public void Give(uint frame, FrameOwner owner, ushort queue) => _ledger[frame] = Entry(owner, queue);
+
+    /// <summary>Hands a frame over if the giver owns it. Both are <see cref="Entry"/>s, which a caller with many frames makes once.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public bool TryPass(uint frame, ushort from, ushort to)
+    {
+        if (_ledger[frame] != from)
+            return false;
+        _ledger[frame] = to;
+        return true;
+    }
+
+    /// <summary>Hands several over.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Give(uint* frames, uint count, FrameOwner owner, ushort queue)
+    {
+        ushort* ledger = _ledger;
+        ushort entry = Entry(owner, queue);
+        for (uint i = 0; i < count; i++)
+            ledger[frames[i]] = entry;
+    }
+
+    /// <summary>What the ledger has for a frame of this owner.</summary>
+    public static ushort Entry(FrameOwner owner, ushort queue) => (ushort)((ushort)owner | queue);
 
     /// <summary>
     /// Counts the whole ledger: <paramref name="fill"/>, <paramref name="tx"/> and <paramref name="handedOver"/> are raised per queue, the

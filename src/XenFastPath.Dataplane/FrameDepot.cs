@@ -139,19 +139,18 @@ public sealed unsafe class FrameCache(Arena arena)
     /// <summary>Free frames in this cache.</summary>
     public uint Count => _count;
 
-    /// <summary>Takes a free frame for <paramref name="owner"/>; false if neither cache nor depot has one.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public bool TryTake(FrameOwner owner, ushort queue, out uint frame)
+    /// <summary>
+    /// Takes up to <paramref name="wanted"/> free frames for <paramref name="owner"/>; returns how many, 0: neither cache nor depot has one.
+    /// <paramref name="taken"/> points at them until the next call.
+    /// </summary>
+    public uint Take(uint wanted, FrameOwner owner, ushort queue, out uint* taken)
     {
-        if (_count == 0 && (_count = Arena.Depot.Take(_frames)) == 0)
-        {
-            frame = 0;
-            return false;
-        }
-
-        frame = _frames[--_count];
-        Arena.Give(frame, owner, queue);
-        return true;
+        if (_count == 0)
+            _count = Arena.Depot.Take(_frames);
+        uint count = Math.Min(wanted, _count);
+        taken = _frames + (_count -= count);
+        Arena.Give(taken, count, owner, queue);
+        return count;
     }
 
     /// <summary>Takes a frame back that the caller owns, to be taken next: it is warm in the cache.</summary>
@@ -162,6 +161,17 @@ public sealed unsafe class FrameCache(Arena arena)
         if (_count == FramesMax)
             Spill();
         _frames[_count++] = frame;
+    }
+
+    /// <summary>Takes up to a batch of frames that are free in the ledger already; the last is taken next.</summary>
+    public void Put(uint* frames, uint count)
+    {
+        if (_count + count > FramesMax)
+            Spill();
+        uint* to = _frames + _count;
+        for (uint i = 0; i < count; i++)
+            to[i] = frames[i];
+        _count += count;
     }
 
     /// <summary>Takes back every frame of a queue whose socket is closed. Returns how many there were.</summary>

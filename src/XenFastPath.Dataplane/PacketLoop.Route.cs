@@ -21,6 +21,9 @@ internal unsafe struct Route
     /// <summary>A bond chooses by the frame's addresses; a tag needs room in front of the frame.</summary>
     public bool IsPerFrame;
 
+    /// <summary>Frames of the usual length need nothing done to them, and leave by <see cref="Queue"/>, which this worker serves.</summary>
+    public bool IsPlain;
+
     public PortCounter Drop;
 }
 
@@ -51,16 +54,18 @@ public sealed unsafe partial class PacketLoop
         else if (id == source.Port)
             route->Drop = PortCounter.DropSamePort;
         else
-            SetOutput(q, port, _ports[id].FrameBytesMax, route);
+            SetOutput(q, source, port, _ports[id].FrameBytesMax, route);
     }
 
-    private void SetOutput(PortQueue* q, OutputPort* port, uint frameBytesMax, Route* route)
+    private void SetOutput(PortQueue* q, Source source, OutputPort* port, uint frameBytesMax, Route* route)
     {
         route->Port = port;
         route->FrameBytesMax = frameBytesMax;
         route->IsPerFrame = port->Bond != null || port->Tag != 0;
-        if (port->Bond == null)
-            route->Queue = OutputPort.Choose(port->Queues, port->QueueCount, q->Ordinal, _number);
+        if (port->Bond != null)
+            return;
+        route->Queue = OutputPort.Choose(port->Queues, port->QueueCount, q->Ordinal, _number);
+        route->IsPlain = !route->IsPerFrame && route->Queue->Worker == _number && (source.Word & (ulong)PortFlags.Unfinished) == 0;
     }
 
     /// <summary>The queue of a frame whose port has a tag or is a bond; null: it cannot leave.</summary>

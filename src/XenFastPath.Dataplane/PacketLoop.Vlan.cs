@@ -19,7 +19,7 @@ public sealed unsafe partial class PacketLoop
 
     /// <summary>The batch of a trunk: its frames belong to different ports, each with its own Network, word and counters.</summary>
     [SkipLocalsInit]
-    private void ReceiveTrunk(PortQueue* q, uint count)
+    private void ReceiveTrunk(PortQueue* q, xdp_desc* batch, uint count)
     {
         ulong* keys = stackalloc ulong[Limits.BatchFrames];
         ulong* found = stackalloc ulong[Limits.BatchFrames];
@@ -27,7 +27,7 @@ public sealed unsafe partial class PacketLoop
         ushort* ports = stackalloc ushort[Limits.BatchFrames];
         for (uint i = 0; i < count; i++)
         {
-            xdp_desc* descriptor = q->Rx.Descriptor(i);
+            xdp_desc* descriptor = batch + i;
             ports[i] = Untag(q, descriptor);
             words[i] = Volatile.Read(ref _ports[ports[i]].Word);
             keys[i] = KeyOf(descriptor, PortEntry.NetworkOf(words[i]));
@@ -39,7 +39,7 @@ public sealed unsafe partial class PacketLoop
 
         for (uint i = 0; i < count; i++)
         {
-            xdp_desc* descriptor = q->Rx.Descriptor(i);
+            xdp_desc* descriptor = batch + i;
             if (ports[i] == 0)
             {
                 DropNoVlan(q, descriptor);

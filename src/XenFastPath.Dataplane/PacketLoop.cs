@@ -133,45 +133,52 @@ public sealed unsafe partial class PacketLoop
     [SkipLocalsInit]
     private uint Receive(PortQueue* q)
     {
-        uint count = q->Rx.Peek(Limits.BatchFrames);
+        uint count = q->Rx.Peek(Limits.BatchFrames, out xdp_desc* batch);
         if (count == 0)
             return 0;
         // The kernel wrote these lines on another CPU: ask for all of them before the first is needed.
         if (Sse.IsSupported)
         {
             for (uint i = 0; i < count; i++)
-                _arena.Prefetch(q->Rx.Descriptor(i)->addr);
+                _arena.Prefetch(batch[i].addr);
         }
 
         if (q->Vlans == null)
-            ReceivePlain(q, count);
+            ReceivePlain(q, batch, count);
         else
-            ReceiveTrunk(q, count);
+            ReceiveTrunk(q, batch, count);
         q->Rx.Release(count);
         return count;
     }
 
     /// <summary>The batch of a port without VLANs: all frames are its own.</summary>
     [SkipLocalsInit]
-    private void ReceivePlain(PortQueue* q, uint count)
+    private void ReceivePlain(PortQueue* q, xdp_desc* batch, uint count)
     {
         ulong* keys = stackalloc ulong[Limits.BatchFrames];
         ulong* words = stackalloc ulong[Limits.BatchFrames];
         Source source = new(q->Owner, Volatile.Read(ref _ports[q->Owner].Word), _outputs[q->Owner].Counters);
         ushort network = PortEntry.NetworkOf(source.Word);
-        for (uint i = 0; i < count; i++)
-            keys[i] = KeyOf(q->Rx.Descriptor(i), network);
-        _table.LookupBatch(keys, words, count);
         ulong bytes = 0;
-        Route route;
-        Resolve(q, source, words[0], &route);
         for (uint i = 0; i < count; i++)
         {
-            xdp_desc* descriptor = q->Rx.Descriptor(i);
-            bytes += descriptor->len;
+            bytes += batch[i].len;
+            keys[i] = KeyOf(batch + i, network);
+        }
+
+        _table.LookupBatch(keys, words, count);
+        Route route;
+        Resolve(q, source, words[0], &route);
+        for (uint i = 0; i < count;)
+        {
             if (words[i] != route.Word)
                 Resolve(q, source, words[i], &route);
-            Forward(q, descriptor, source, keys[i], &route);
+            uint passed = route.IsPlain ? PassOn(q, batch + i, words + i, count - i, &route) : 0;
+            i += passed;
+            if (passed != 0)
+                continue;
+            Forward(q, batch + i, source, keys[i], &route);
+            i++;
         }
 
         source.Count(PortCounter.RxFrames, count);
@@ -188,6 +195,42 @@ public sealed unsafe partial class PacketLoop
     private bool IsWhole(xdp_desc* descriptor) =>
         descriptor->addr < _arena.Bytes && descriptor->options == 0 && descriptor->len is >= Limits.EthernetHeaderBytes and <= Limits.FrameBytes
         && (descriptor->addr & ~Arena.ChunkMask) + descriptor->len <= Limits.FrameBytes;
+
+    /// <summary>
+    /// Puts frames into the TX ring of a plain route, as long as their words lead there and nothing has to be done to them but that;
+    /// returns how many. What comes next is another route's, or one for <see cref="Forward"/>.
+    /// </summary>
+    private uint PassOn(PortQueue* q, xdp_desc* from, ulong* words, uint count, Route* route)
+    {
+        PortQueue* queue = route->Queue;
+        if (queue->TxHeld >= queue->TxLimit)
+            return 0;
+        uint room = queue->Tx.Reserve(Math.Min(count, queue->TxLimit - queue->TxHeld), out xdp_desc* to);
+        ushort received = Arena.Entry(FrameOwner.Fill, q->Index), sent = Arena.Entry(FrameOwner.Tx, queue->Index);
+        Arena arena = _arena;
+        ulong word = route->Word, bytes = 0;
+        uint lengthMax = route->FrameBytesMax, passed = 0;
+        // A word that leads somewhere is of a sound descriptor (KeyOf), so the frame is one of the arena's.
+        for (; passed < room && words[passed] == word; passed++)
+        {
+            xdp_desc descriptor = from[passed];
+            if (descriptor.len < Limits.FrameBytesMin || descriptor.len > lengthMax
+                || !arena.TryPass(Arena.FrameOf(descriptor.addr), received, sent))
+                break;
+            to[passed] = descriptor;
+            bytes += descriptor.len;
+        }
+
+        if (passed == 0)
+            return 0;
+        q->FillHeld -= passed;
+        queue->TxHeld += passed;
+        queue->Tx.PutReserved(passed);
+        route->Port->Count(PortCounter.TxFrames, passed);
+        route->Port->Count(PortCounter.TxBytes, bytes);
+        Touch(queue);
+        return passed;
+    }
 
     /// <summary>Sends one received frame on its way: into a TX ring, or back to the free ones with the reason counted.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -244,11 +287,17 @@ public sealed unsafe partial class PacketLoop
         queue->Tx.PutDescriptor(address, length, options);
         port->Count(PortCounter.TxFrames);
         port->Count(PortCounter.TxBytes, length - tagBytes);
-        if (!queue->IsTouched)
-        {
-            queue->IsTouched = true;
-            _touched[_touchedCount++] = queue;
-        }
+        Touch(queue);
+    }
+
+    /// <summary>This output is to be served at the end of the round.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void Touch(PortQueue* queue)
+    {
+        if (queue->IsTouched)
+            return;
+        queue->IsTouched = true;
+        _touched[_touchedCount++] = queue;
     }
 
     /// <summary>Pushes the port's tag, has an unfinished checksum finished, pads. Returns the bytes of the tag.</summary>

@@ -120,17 +120,18 @@ public unsafe struct PortQueue
         uint wanted = q->FillQuota - q->FillHeld;
         if (wanted == 0)
             return;
-        uint room = q->Fill.Reserve(wanted);
-        for (uint i = 0; i < room; i++)
+        for (uint room = q->Fill.Reserve(wanted); room != 0;)
         {
-            if (!frames.TryTake(FrameOwner.Fill, q->Index, out uint frame))
+            uint taken = frames.Take(room, FrameOwner.Fill, q->Index, out uint* batch);
+            if (taken == 0)
             {
                 q->Count(PortCounter.FillStarved);
                 break;
             }
 
-            q->Fill.PutAddress((ulong)frame << Limits.FrameShift);
-            q->FillHeld++;
+            q->Fill.PutFrames(batch, taken);
+            q->FillHeld += taken;
+            room -= taken;
         }
 
         q->Fill.Submit();
@@ -140,21 +141,29 @@ public unsafe struct PortQueue
     }
 
     /// <summary>Takes back the frames that the kernel has sent.</summary>
+    [SkipLocalsInit]
     public static void Recycle(PortQueue* q, FrameCache frames)
     {
         Arena arena = frames.Arena;
         uint count = q->Completion.Peek(q->Completion.Size);
         if (count == 0)
             return;
+        ushort sent = Arena.Entry(FrameOwner.Tx, q->Index), free = Arena.Entry(FrameOwner.Free, 0);
+        uint* returned = stackalloc uint[Limits.BatchFrames];
+        uint held = 0;
         for (uint i = 0; i < count; i++)
         {
             // The whole low part is masked: some kernels use bit 0 as a tag of their own.
             ulong address = q->Completion.Address(i) & Arena.ChunkMask;
             uint frame = Arena.FrameOf(address);
-            if (address < arena.Bytes && arena.IsOwned(frame, FrameOwner.Tx, q->Index))
+            if (address < arena.Bytes && arena.TryPass(frame, sent, free))
             {
-                frames.Return(frame);
-                q->TxHeld--;
+                returned[held++] = frame;
+                if (held < Limits.BatchFrames)
+                    continue;
+                frames.Put(returned, held);
+                q->TxHeld -= held;
+                held = 0;
             }
             else if (frame == Arena.FrameOf(Arena.TombstoneAddress) && q->Tombstones != 0)
             {
@@ -166,6 +175,8 @@ public unsafe struct PortQueue
             }
         }
 
+        frames.Put(returned, held);
+        q->TxHeld -= held;
         q->Completion.Release(count);
     }
 

@@ -81,6 +81,16 @@ public unsafe struct Ring
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void PutAddress(ulong address) => ((ulong*)_entries)[_cachedProducer++ & _mask] = address;
 
+    /// <summary>Producer: the next reserved entries, the addresses of these frames (fill ring).</summary>
+    public void PutFrames(uint* frames, uint count)
+    {
+        ulong* entries = (ulong*)_entries;
+        uint mask = _mask, at = _cachedProducer;
+        for (uint i = 0; i < count; i++)
+            entries[at++ & mask] = (ulong)frames[i] << Limits.FrameShift;
+        _cachedProducer = at;
+    }
+
     /// <summary>Producer: the next reserved descriptor (TX ring).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void PutDescriptor(ulong address, uint length, uint options)
@@ -90,6 +100,19 @@ public unsafe struct Ring
         entry->len = length;
         entry->options = options;
     }
+
+    /// <summary>Producer: as <see cref="Reserve(uint)"/>, for descriptors that lie behind one another, the first of them at <paramref name="next"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public uint Reserve(uint wanted, out xdp_desc* next)
+    {
+        uint at = _cachedProducer & _mask;
+        next = (xdp_desc*)_entries + at;
+        return Reserve(Math.Min(wanted, Size - at));
+    }
+
+    /// <summary>Producer: so many descriptors were written where they were reserved.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void PutReserved(uint count) => _cachedProducer += count;
 
     /// <summary>Producer: the next reserved frame for another worker (hand-over ring).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -146,6 +169,18 @@ public unsafe struct Ring
     /// <summary>Consumer: the i-th peeked descriptor (RX ring).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly xdp_desc* Descriptor(uint i) => (xdp_desc*)_entries + ((_cachedConsumer + i) & _mask);
+
+    /// <summary>
+    /// Consumer: descriptors that can be read and lie behind one another, at most <paramref name="max"/>: what lies beyond the ring's end
+    /// is for the next call.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public uint Peek(uint max, out xdp_desc* first)
+    {
+        uint at = _cachedConsumer & _mask;
+        first = (xdp_desc*)_entries + at;
+        return Peek(Math.Min(max, Size - at));
+    }
 
     /// <summary>Consumer: the i-th peeked address (completion ring).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

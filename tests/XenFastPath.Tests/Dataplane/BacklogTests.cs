@@ -101,6 +101,7 @@ public sealed unsafe class BacklogTests : IDisposable
         {
             Deliver(a, 8);
             _loop.Round();
+            _loop.Round();      // a batch ends where the ring does
         }
 
         _loop.Now += (ulong)Layout.StallNs + 1;

@@ -14,8 +14,9 @@ internal sealed unsafe class LoopFixture : IDisposable
     private readonly ulong* _heartbeat;
     private readonly SharedMemory _table;
 
-    public LoopFixture(int frames = 1024, int tableEntries = 1024, int workers = 1)
+    public LoopFixture(int frames = 1024, int tableEntries = 1024, int workers = 1, PortFlags flags = PortFlags.Unfinished)
     {
+        Flags = flags;
         Now = 1_000_000_000;
         Arena = new Arena(frames * (long)Limits.FrameBytes);
         _ports = (PortEntry*)NativeMemory.AllocZeroed(Layout.PortsMax, (nuint)sizeof(PortEntry));
@@ -38,6 +39,9 @@ internal sealed unsafe class LoopFixture : IDisposable
     }
 
     public Arena Arena { get; }
+
+    /// <summary>What ports are unless the test says otherwise.</summary>
+    public PortFlags Flags { get; }
 
     public PacketLoop[] Loops { get; }
 
@@ -84,13 +88,14 @@ internal sealed unsafe class LoopFixture : IDisposable
     public PortEntry* Entry(ushort id) => _ports + id;
 
     /// <summary>Adds a port to the loop; ports have ids 1, 2, 3, ...</summary>
-    public SimulatedPort AddPort(ushort network = Network, PortFlags flags = PortFlags.Unfinished, uint frameBytesMax = 1514, uint fillFrames = 64,
+    public SimulatedPort AddPort(ushort network = Network, PortFlags? flags = null, uint frameBytesMax = 1514, uint fillFrames = 64,
         uint txFrames = 64, uint startIndex = 0, QueueFlags queueFlags = QueueFlags.None, ushort worker = 0)
     {
         ushort id = (ushort)(Ports.Count + 1);
         SimulatedPort port = new(Arena, id, (ushort)Ports.Count, fillFrames, txFrames, startIndex, queueFlags, worker);
         Ports.Add(port);
-        _ports[id] = new PortEntry { Word = PortEntry.Pack(Generation, network, flags | PortFlags.Ingress | PortFlags.Egress), FrameBytesMax = frameBytesMax };
+        ulong word = PortEntry.Pack(Generation, network, (flags ?? Flags) | PortFlags.Ingress | PortFlags.Egress);
+        _ports[id] = new PortEntry { Word = word, FrameBytesMax = frameBytesMax };
         int number = 0;
         Command(l => l.PostAttach(id, port.Output(Generation, number++)));
         return port;

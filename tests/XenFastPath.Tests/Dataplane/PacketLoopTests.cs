@@ -2,11 +2,17 @@ using XenFastPath.Dataplane;
 
 namespace XenFastPath.Tests.Dataplane;
 
-public sealed unsafe class PacketLoopTests : IDisposable
+/// <summary>What a physical port sends is passed on as it is.</summary>
+public sealed class CardPacketLoopTests() : PacketLoopTests(PortFlags.None);
+
+/// <summary>What a guest sends may have an unfinished checksum, so each frame is looked at.</summary>
+public sealed class GuestPacketLoopTests() : PacketLoopTests(PortFlags.Unfinished);
+
+public abstract unsafe class PacketLoopTests(PortFlags flags) : IDisposable
 {
     private const string A = "02:00:00:00:00:0a", B = "02:00:00:00:00:0b", C = "02:00:00:00:00:0c";
 
-    private readonly LoopFixture _loop = new();
+    private readonly LoopFixture _loop = new(flags: flags);
 
     public void Dispose() => _loop.Dispose();
 
@@ -156,6 +162,42 @@ public sealed unsafe class PacketLoopTests : IDisposable
     }
 
     [Fact]
+    public void A_frame_that_the_kernel_delivers_twice_is_sent_once()
+    {
+        SimulatedPort a = _loop.AddPort(), b = _loop.AddPort();
+        _loop.Learn(B, b);
+        ulong address = (a.Fill.Kernel.Address(0) & Arena.ChunkMask) + 256;
+        Assert.True(a.Deliver(Frames.Ethernet(B, A, 0x0800, new byte[50])));
+        a.Publish(address, 64, 0);
+        _loop.Round();
+        Assert.Single(b.TakeSent());
+        Assert.Equal(1ul, a[PortCounter.LedgerViolation]);
+        Assert.True(_loop.Audit());
+    }
+
+    [Fact]
+    public void An_output_holds_no_more_than_its_limit_also_while_that_falls()
+    {
+        SimulatedPort a = _loop.AddPort(), b = _loop.AddPort();
+        _loop.Learn(B, b);
+        foreach ((uint limit, int sent) in new[] { (5u, 5), (3u, 5), (8u, 8) })
+        {
+            b.Queue->TxLimit = limit;
+            for (int i = 0; i < 20; i++)
+                Assert.True(a.Deliver(Frames.Ethernet(B, A, 0x0800, new byte[50])));
+            while (_loop.Round() > 0)
+            {
+            }
+
+            Assert.Equal((ulong)sent, b[PortCounter.TxFrames]);
+        }
+
+        Assert.Equal(52ul, a[PortCounter.DropTxFull]);
+        Assert.Equal(8, b.TakeSent().Count);
+        Assert.True(_loop.Audit());
+    }
+
+    [Fact]
     public void A_full_output_drops_and_slows_nobody()
     {
         SimulatedPort a = _loop.AddPort(fillFrames: 256), dead = _loop.AddPort(txFrames: 16), b = _loop.AddPort();
@@ -199,9 +241,9 @@ public sealed unsafe class PacketLoopTests : IDisposable
     [Theory]
     [InlineData(QueueFlags.None)]
     [InlineData(QueueFlags.TxMetadata)]
-    public void Unfinished_checksums_are_finished_by_kernel_or_loop(QueueFlags flags)
+    public void Unfinished_checksums_are_finished_by_kernel_or_loop(QueueFlags queueFlags)
     {
-        SimulatedPort a = _loop.AddPort(), b = _loop.AddPort(queueFlags: flags);
+        SimulatedPort a = _loop.AddPort(flags: PortFlags.Unfinished), b = _loop.AddPort(queueFlags: queueFlags);
         _loop.Learn(B, b);
         foreach (byte[] frame in new[] { Frames.UnfinishedIpv4(B, A, 6, 100), Frames.UnfinishedIpv4(B, A, 17, 3), Frames.UnfinishedIpv6(B, A, 17, 1300) })
         {
@@ -218,8 +260,8 @@ public sealed unsafe class PacketLoopTests : IDisposable
             b.Complete();
         }
 
-        Assert.Equal(flags == QueueFlags.None ? 3ul : 0ul, b[PortCounter.ChecksumBySoftware]);
-        Assert.Equal(flags == QueueFlags.None ? 0ul : 3ul, b[PortCounter.ChecksumByKernel]);
+        Assert.Equal(queueFlags == QueueFlags.None ? 3ul : 0ul, b[PortCounter.ChecksumBySoftware]);
+        Assert.Equal(queueFlags == QueueFlags.None ? 0ul : 3ul, b[PortCounter.ChecksumByKernel]);
     }
 
     [Fact]

@@ -25,15 +25,17 @@ public sealed unsafe class WorkerThreadTests
             Stack<uint> mine = new();
             while (!isOver())
             {
-                for (int i = random.Next(200); i > 0 && cache.TryTake(FrameOwner.Fill, (ushort)number, out uint frame); i--)
+                uint wanted = (uint)random.Next(200), taken = 1;
+                for (; wanted > 0 && taken > 0; wanted -= taken)
                 {
-                    if (Interlocked.Exchange(ref ((int*)shared)[frame], number + 1) != 0 || frame is 0 or >= frames)
-                        faults.Add($"frame {frame} was given away twice");
-                    mine.Push(frame);
+                    taken = cache.Take(wanted, FrameOwner.Fill, (ushort)number, out uint* some);
+                    for (uint i = 0; i < taken; i++)
+                        Hold(mine, some[i], number);
                 }
 
                 for (int i = random.Next(200); i > 0 && mine.TryPop(out uint frame); i--)
                     Return(cache, frame);
+                ReturnBatch(cache, mine, random.Next(Limits.BatchFrames + 1));
             }
 
             while (mine.TryPop(out uint frame))
@@ -43,10 +45,31 @@ public sealed unsafe class WorkerThreadTests
         Assert.Empty(faults);
         Assert.Equal(frames - 1u, arena.Depot.Count + cached);
 
+        void Hold(Stack<uint> mine, uint frame, int number)
+        {
+            if (Interlocked.Exchange(ref ((int*)shared)[frame], number + 1) != 0 || frame is 0 or >= frames)
+                faults.Add($"frame {frame} was given away twice");
+            mine.Push(frame);
+        }
+
         void Return(FrameCache cache, uint frame)
         {
             Volatile.Write(ref ((int*)shared)[frame], 0);
             cache.Return(frame);
+        }
+
+        void ReturnBatch(FrameCache cache, Stack<uint> mine, int count)
+        {
+            uint* batch = stackalloc uint[Limits.BatchFrames];
+            uint held = 0;
+            for (; held < count && mine.TryPop(out uint frame); held++)
+            {
+                Volatile.Write(ref ((int*)shared)[frame], 0);
+                arena.Give(frame, FrameOwner.Free, 0);
+                batch[held] = frame;
+            }
+
+            cache.Put(batch, held);
         }
     }
 
