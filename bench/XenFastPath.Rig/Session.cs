@@ -35,7 +35,9 @@ internal static class Session
             if (options.Only is { } only && !only.StartsWith(name, StringComparison.OrdinalIgnoreCase))
                 continue;
             Console.WriteLine($"== {name}");
-            samples.Begin(name, Describe(effort), options.Only ?? "", cell => bench.Wants(name, cell));
+            // A workload's name alone chooses all of its cells: what was said of earlier runs is void.
+            string pattern = name.Equals(options.Only, StringComparison.OrdinalIgnoreCase) ? "" : options.Only ?? "";
+            samples.Begin(name, Describe(effort), pattern, cell => bench.Wants(name, cell));
             foreach ((string arm, string reason) in missing)
                 samples.LeaveOut(name, arm, reason);
             run(bench);
