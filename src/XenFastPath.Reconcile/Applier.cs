@@ -204,6 +204,7 @@ public sealed partial class Applier(
             _bridges[attach.Bridge] = bridge;
         }
 
+        rtnl.SettleCarrier(attach.Ifindex);
         if (rtnl.TryEnslaveWithoutLinkLocal(attach.Ifindex, bridge))
             return;
         // It may have no IPv6. Whatever else is wrong, the single steps say.

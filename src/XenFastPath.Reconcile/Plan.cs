@@ -38,6 +38,7 @@ public sealed partial record Plan(IReadOnlyList<PlanAction> Actions, IReadOnlyLi
             plan.ConvergeCarrier(pif);
         foreach (Network network in desired.Networks)
             plan.Converge(network);
+        plan.SetGuestsUp();
         foreach (Bond bond in desired.Bonds)
             plan.ConvergeActive(bond);
         plan.ConvergeHost();
@@ -65,6 +66,7 @@ public sealed partial record Plan(IReadOnlyList<PlanAction> Actions, IReadOnlyLi
         private readonly List<PlanAction> _actions = [];
         private readonly List<RefusalException> _problems = [];
         private readonly HashSet<int> _deleted = [];
+        private readonly List<PlanAction> _guestsToSetUp = [];
 
         public Plan Build() => new(_actions, _problems);
 
@@ -209,13 +211,20 @@ public sealed partial record Plan(IReadOnlyList<PlanAction> Actions, IReadOnlyLi
                 _actions.Add(new AttachPort(device.Name, device.Index, network.Bridge));
             // A tag only when it has got there: outside a bridge dom0 would answer the guest on it.
             if (!device.IsUp && (isAttached || !IsTag(settings)))
-                _actions.Add(new SetUp(device.Name, device.Index));
+                (isPif ? _actions : _guestsToSetUp).Add(new SetUp(device.Name, device.Index));
             if (isPif && device.Vlan is null)
                 EnterBridge(network, device, bridge);
             // Last: a driver that refuses keeps its port on the bridge, not out of it.
             if (needsTags && stripsTags && device.Bond is null)
                 _actions.Add(new KeepTags(device.Name, device.Index));
         }
+
+        /// <summary>
+        /// When all Networks are made. With the carrier that a guest's port then has the kernel begins to work under its lock for all
+        /// network configuration, on another CPU (linkwatch_event()), for longer than our step took: what else there is to do would wait
+        /// for that with every step.
+        /// </summary>
+        public void SetGuestsUp() => _actions.AddRange(_guestsToSetUp);
 
         /// <summary>A port that somebody else has put elsewhere must not go on forwarding by its old settings.</summary>
         private void Rest(Network network, LinkInfo? bridge, LinkInfo device, bool isPif)

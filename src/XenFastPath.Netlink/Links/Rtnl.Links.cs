@@ -43,6 +43,18 @@ public sealed partial class Rtnl
         return GetLink(request, name);
     }
 
+    /// <summary>
+    /// Has the kernel conclude now what it would otherwise find out later of the carrier of a link that is new (linkwatch_sync_dev(),
+    /// kernel 6.8): it takes in 100 such links a second, and until then goes over all that wait, with every link that gets a carrier,
+    /// under its lock for all network configuration. To ask for one link does that; a dump does not.
+    /// </summary>
+    public void SettleCarrier(int index)
+    {
+        NetlinkWriter request = LinkRequest(stackalloc byte[RequestBytes], RTM_GETLINK, index);
+        request.U32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+        _ = _socket.TryExecute(request.Written);
+    }
+
     /// <summary>Creates a link; it is not there if anything of it fails.</summary>
     public void CreateLink(string name, LinkKindSettings kind, LinkSettings? settings = null)
     {

@@ -22,6 +22,16 @@ public sealed class EnslaveTests
         Assert.Equal(IN6_ADDR_GEN_MODE_NONE, mode.U8);
     }
 
+    [Fact]
+    public void To_settle_a_carrier_one_link_is_asked_for_and_no_counters()
+    {
+        byte[] request = FakeKernel.CaptureRtnl(r => r.SettleCarrier(7));
+        Assert.True(NetlinkMessage.TryRead(request, out NetlinkMessage message));
+        Assert.Equal((RTM_GETLINK, NLM_F_REQUEST | NLM_F_ACK), (message.Type, message.Flags));     // a dump would not do it
+        Assert.True(message.TryReadHeader(out ifinfomsg header, out NetlinkAttributes attributes));
+        Assert.Equal((7, RTEXT_FILTER_SKIP_STATS), (header.ifi_index, attributes.Find(IFLA_EXT_MASK).U32));
+    }
+
     [Theory]
     [InlineData(Errno.EAFNOSUPPORT)]
     [InlineData(Errno.ENODEV)]
