@@ -14,7 +14,7 @@ public sealed partial class Applier(
 {
     private readonly HostMover _host = new(rtnl, announce ?? ((_, _, _) => { }));
 
-    /// <summary>Bridges that ports of this plan have come into, with their ifindexes: each is asked for once.</summary>
+    /// <summary>Bridges that this plan has made or put ports into, with their ifindexes: each is asked for once.</summary>
     private readonly Dictionary<string, int> _bridges = [];
 
     /// <summary>
@@ -161,7 +161,8 @@ public sealed partial class Applier(
             MulticastSnooping = false,      // as XAPI sets it: guests' multicast must not depend on a querier
             FdbLearnedMax = FdbLearnedMax,
         };
-        Make(create.Network.Bridge, create.Network.Uuid, bridge, new LinkSettings { Mtu = create.Network.Mtu, Address = create.Address });
+        LinkSettings link = new() { Mtu = create.Network.Mtu, Address = create.Address };
+        _bridges[create.Network.Bridge] = Make(create.Network.Bridge, create.Network.Uuid, bridge, link).Index;
         Ipv6Sysctl.IgnoreAdvertisements(create.Network.Bridge);
     }
 
@@ -188,9 +189,17 @@ public sealed partial class Applier(
     /// </summary>
     private LinkInfo Make(string name, Guid owner, LinkKindSettings kind, LinkSettings link, bool isUp = true)
     {
-        rtnl.CreateLink(name, kind, link with { Alias = Plan.MarkOf(owner) });
+        LinkSettings marked = link with { Alias = Plan.MarkOf(owner) };
+        try
+        {
+            rtnl.CreateLink(name, kind, marked with { Ipv6LinkLocal = false });
+        }
+        catch (NetlinkException e) when (e.Errno == Interop.Errno.EAFNOSUPPORT)
+        {
+            rtnl.CreateLink(name, kind, marked);    // it has no IPv6, and so makes no address either
+        }
+
         LinkInfo made = rtnl.GetLink(name) ?? throw new RefusalException(name, "the device vanished as it was made");
-        SetIpv6LinkLocal(made, false);
         if (isUp)
             rtnl.SetUp(made.Index, true);
         return made;

@@ -57,7 +57,7 @@ internal static class Ipv6Sysctl
     {
         try
         {
-            Write(device, name, value);
+            File.WriteAllText(PathOf(device, name), value);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -45,6 +45,12 @@ internal sealed partial class KernelModel
     /// <summary>Faults from outside: the errno for a request about this device, 0 for none.</summary>
     public Func<string, int> Fault { get; set; } = _ => 0;
 
+    /// <summary>Does the kernel know address modes of IPv6?</summary>
+    public bool HasIpv6 { get; set; } = true;
+
+    /// <summary>In the order of requests: "set" for each that sets such a mode, "up" for each that sets a link up.</summary>
+    public List<string> AddressModes { get; } = [];
+
     public IEnumerable<LinkInfo> Links => _links.Values.Select(Show);
 
     public LinkInfo? Find(string name) => Links.FirstOrDefault(l => l.Name == name);
@@ -200,6 +206,13 @@ internal sealed partial class KernelModel
         if (Fault(link.Name) is var errno and not 0)
             return errno;
         message.TryReadHeader(out ifinfomsg header, out NetlinkAttributes attributes);
+        bool setsMode = attributes.Find(IFLA_AF_SPEC).IsPresent;
+        if (setsMode && !HasIpv6)
+            return Errno.EAFNOSUPPORT;
+        if (setsMode)
+            AddressModes.Add("set");
+        if ((header.ifi_flags & IFF_UP) != 0)
+            AddressModes.Add("up");
         LinkInfo changed = link;
         if (attributes.Find(IFLA_MTU) is { IsPresent: true } mtu)
         {
