@@ -1,5 +1,6 @@
 // The policy hook as kernels before tcx (6.6) have it: a clsact filter, beside the filters of others.
 using XenFastPath.Daemon.FastPath;
+using XenFastPath.Interop;
 using XenFastPath.KernelTests.Lab;
 using XenFastPath.Netlink;
 
@@ -54,6 +55,21 @@ public sealed class PolicyFilterTests : IDisposable
 
     [Fact]
     public void A_device_that_is_gone_has_nothing_to_detach() => Hooks(h => h.DetachAll(77));
+
+    [Fact]
+    public void A_pin_that_is_in_the_way_of_a_new_links_is_replaced()
+    {
+        string pin = _pins.Link(10, "xdp");
+        Assert.Equal(0, LibBpf.bpf_obj_pin(_program.Xdp, pin));
+        Hooks(h => Assert.Equal(0, h.AttachXdp(10, native: false)));
+        Hooks(h =>
+        {
+            h.TakeOver();
+            Assert.True(h.HasXdp(10));      // it is the link's now
+            h.DetachAll(10);
+        });
+        Assert.False(File.Exists(pin));
+    }
 
     private List<string> Filters() => _netns.Inside(() =>
     {

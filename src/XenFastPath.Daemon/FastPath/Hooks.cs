@@ -143,8 +143,14 @@ internal sealed unsafe class Hooks(PinFolder pins, Rtnl rtnl, IReadOnlyList<Hook
         int link = LibBpf.bpf_link_create(hook.Program, ifindex, hook.AttachType, &options);
         if (link < 0)
             return -link;
-        File.Delete(pin);
         int error = -LibBpf.bpf_obj_pin(link, pin);
+        if (error == Errno.EEXIST)
+        {
+            // Of a link that is none any more.
+            File.Delete(pin);
+            error = -LibBpf.bpf_obj_pin(link, pin);
+        }
+
         if (error != 0)
         {
             close(link);
