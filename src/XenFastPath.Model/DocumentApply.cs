@@ -49,6 +49,7 @@ public sealed class DocumentApply(HostDocument document, HostState before, IDocu
     private readonly Dictionary<string, Pif> _pifs = [];
     private readonly Dictionary<string, Vif> _vifsBefore = [];
     private readonly HashSet<Guid> _networksBefore = [.. before.Networks.Select(n => n.Uuid)];
+    private readonly List<Vif> _vifs = [];
     private readonly HashSet<string> _vifDevices = [];
     private readonly HashSet<DeviceBinding> _vifBindings = [];
     private HostState _state = HostState.Empty with
@@ -71,6 +72,7 @@ public sealed class DocumentApply(HostDocument document, HostState before, IDocu
             Each("vifs", vifs, AddVif);
         else
             KeepVifs();
+        _state = WithVifs();
         foreach (Network gone in before.Networks.Where(n => _state.Networks.All(s => s.Uuid != n.Uuid)))
             CheckDestroy(gone);
         foreach (Pif gone in before.Pifs.Where(p => p.Bond is null && _state.Pifs.All(s => s.Uuid != p.Uuid)))
@@ -241,15 +243,21 @@ public sealed class DocumentApply(HostDocument document, HostState before, IDocu
     {
         foreach (Vif vif in before.Vifs.Where(v => _state.Networks.Any(n => n.Uuid == v.Network)))
             Add(vif);
-        _state.CheckTrunks(before);
+        WithVifs().CheckTrunks(before);
     }
 
-    /// <summary>Thousands of them are not each compared with each; the one that is there already is refused with its words.</summary>
+    /// <summary>
+    /// Thousands of them are not each compared with each, nor is the state made anew with each; the one that is there already is refused
+    /// with its words.
+    /// </summary>
     private void Add(Vif vif)
     {
         bool isNew = _vifDevices.Add(vif.Device) & _vifBindings.Add(vif.Binding);
-        _state = isNew ? _state.AddUnique(vif) : _state.Add(vif);
+        _ = isNew ? _state.AddUnique(vif) : WithVifs().Add(vif);
+        _vifs.Add(vif);
     }
+
+    private HostState WithVifs() => _state with { Vifs = [.. _vifs] };
 
     /// <summary>A guest is cut off by intent only: by a list of VIFs that leaves it out, not by a label that was mistyped or forgotten.</summary>
     private void CheckDestroy(Network network)

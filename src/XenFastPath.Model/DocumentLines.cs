@@ -20,6 +20,7 @@ public sealed class DocumentLines
     {
         DocumentLines lines = new();
         Utf8JsonReader reader = new(json, new JsonReaderOptions { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true });
+        int line = 1, counted = 0;      // up to where lines are counted: a document has thousands of elements
         reader.Read();
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
         {
@@ -33,7 +34,10 @@ public sealed class DocumentLines
 
             for (int index = 0; reader.Read() && reader.TokenType != JsonTokenType.EndArray; index++)
             {
-                lines._lines[(list, index)] = 1 + json[..(int)reader.TokenStartIndex].Count((byte)'\n');
+                int start = (int)reader.TokenStartIndex;
+                line += json[counted..start].Count((byte)'\n');
+                counted = start;
+                lines._lines[(list, index)] = line;
                 reader.Skip();
             }
         }
