@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Holds two inner loops against DPDK's on the same core, in turns: MAC table look-ups against rte_hash (a bulk call with 64 keys), and
 # the packet loop over ports in memory against testpmd's "mac" over net_null. Prints medians; needs libdpdk-dev and dpdk (Debian).
-#   bench/peers/run.sh [ROUNDS]
+#   bench/peers/run.sh [ROUNDS] [CPU]
+# CPU: the last one unless named. In a virtual machine try another too: a neighbour on the core's other thread slows code that keeps the
+# core busy more than code that waits for memory, so it decides ratios.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 . packaging/packages.sh
@@ -12,7 +14,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # shellcheck disable=SC2046  # words are meant
 gcc -O3 -march=native bench/peers/rte_hash_bulk.c $(pkg-config --cflags --libs libdpdk) -o "$work/rte_hash_bulk"
-cpu=$(($(nproc) - 1))
+cpu=${2:-$(($(nproc) - 1))}
+other=$((cpu == 0 ? 1 : 0))
 eal=(--no-huge -m 1024 --no-pci --no-shconf --no-telemetry)
 export DOTNET_TieredPGO=0 DOTNET_TieredCompilation=0
 
@@ -20,7 +23,7 @@ ours() { taskset -c "$cpu" artifacts/build/bin/XenFastPath.Bench/release/XenFast
 rte_hash() { "$work/rte_hash_bulk" "$1" 15 -- "${eal[@]}" -l "$cpu" 2>/dev/null | tail -n 9; }
 # testpmd tells frames per second and port; there are two ports on the core.
 testpmd() {
-	{ timeout -s INT 7 dpdk-testpmd "${eal[@]}" --vdev net_null0,size=64 --vdev net_null1,size=64 -l "0,$cpu" -- --forward-mode=mac \
+	{ timeout -s INT 7 dpdk-testpmd "${eal[@]}" --vdev net_null0,size=64 --vdev net_null1,size=64 -l "$other,$cpu" --main-lcore "$other" -- --forward-mode=mac \
 		--nb-cores=1 --stats-period=1 --no-mlockall --total-num-mbufs=16384 </dev/zero 2>&1 || [ $? = 124 ]; } |
 		tr -d '\0' | awk '/Rx-pps/ && $2 > 0 { printf "%.2f\n", 1e9 / (2 * $2) }' | tail -n 6
 }
