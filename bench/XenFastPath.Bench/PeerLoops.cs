@@ -100,27 +100,30 @@ internal static unsafe class PeerLoops
 
         void Receive(ref MemoryPort side, int to)
         {
-            uint count = side.KernelFill.Peek(Batch);
-            side.KernelRx.Reserve(count);
+            uint count = side.KernelFill.Peek(Batch, out ulong* free);
+            count = side.KernelRx.Reserve(count, out xdp_desc* received);
+            uint seed = random;
             for (uint i = 0; i < count; i++)
             {
-                ulong address = side.KernelFill.Address(i) + IfXdp.XDP_PACKET_HEADROOM;
+                ulong address = free[i] + IfXdp.XDP_PACKET_HEADROOM;
                 // Numbers by arithmetic (the linear generator of "Numerical Recipes"): reading them would cost what DPDK's side need not pay.
-                random = random * 1664525 + 1013904223;
-                *(ulong*)(arena.Base + address) = Mac((int)((ulong)random * (uint)macs >> 32) * 2 + to);
-                side.KernelRx.PutDescriptor(address, 64, 0);
+                seed = seed * 1664525 + 1013904223;
+                *(ulong*)(arena.Base + address) = Mac((int)((ulong)seed * (uint)macs >> 32) * 2 + to);
+                received[i] = new xdp_desc { addr = address, len = 64 };
             }
 
+            random = seed;
             side.KernelFill.Release(count);
+            side.KernelRx.PutReserved(count);
             side.KernelRx.Submit();
         }
 
         static ulong Send(ref MemoryPort side)
         {
-            uint count = side.KernelTx.Peek(side.KernelTx.Size);
+            uint count = side.KernelTx.Peek(side.KernelTx.Size, out xdp_desc* sent);
             side.KernelCompletion.Reserve(count);
             for (uint i = 0; i < count; i++)
-                side.KernelCompletion.PutAddress(side.KernelTx.Descriptor(i)->addr);
+                side.KernelCompletion.PutAddress(sent[i].addr);
             side.KernelTx.Release(count);
             side.KernelCompletion.Submit();
             return count;

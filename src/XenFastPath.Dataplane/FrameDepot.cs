@@ -163,16 +163,17 @@ public sealed unsafe class FrameCache(Arena arena)
         _frames[_count++] = frame;
     }
 
-    /// <summary>Takes up to a batch of frames that are free in the ledger already; the last is taken next.</summary>
-    public void Put(uint* frames, uint count)
+    /// <summary>Where to write up to a batch of frames that are free in the ledger already; <see cref="TakeRoom"/> takes them then.</summary>
+    public uint* Room()
     {
-        if (_count + count > FramesMax)
+        if (_count + Limits.BatchFrames > FramesMax)
             Spill();
-        uint* to = _frames + _count;
-        for (uint i = 0; i < count; i++)
-            to[i] = frames[i];
-        _count += count;
+        return _frames + _count;
     }
+
+    /// <summary>Takes so many frames that were written into <see cref="Room"/>; the last is taken next.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void TakeRoom(uint count) => _count += count;
 
     /// <summary>Takes back every frame of a queue whose socket is closed. Returns how many there were.</summary>
     public uint Reclaim(ushort queue)

@@ -141,43 +141,46 @@ public unsafe struct PortQueue
     }
 
     /// <summary>Takes back the frames that the kernel has sent.</summary>
-    [SkipLocalsInit]
     public static void Recycle(PortQueue* q, FrameCache frames)
     {
+        // A batch ends where the ring does.
+        uint count;
+        while ((count = q->Completion.Peek(Limits.BatchFrames, out ulong* addresses)) != 0)
+        {
+            Recycle(q, frames, addresses, count);
+            q->Completion.Release(count);
+        }
+    }
+
+    private static void Recycle(PortQueue* q, FrameCache frames, ulong* addresses, uint count)
+    {
         Arena arena = frames.Arena;
-        uint count = q->Completion.Peek(q->Completion.Size);
-        if (count == 0)
-            return;
+        ulong bytes = arena.Bytes;
         ushort sent = Arena.Entry(FrameOwner.Tx, q->Index), free = Arena.Entry(FrameOwner.Free, 0);
-        uint* returned = stackalloc uint[Limits.BatchFrames];
-        uint held = 0;
+        uint* room = frames.Room();
+        uint returned = 0;
         for (uint i = 0; i < count; i++)
         {
-            // The whole low part is masked: some kernels use bit 0 as a tag of their own.
-            ulong address = q->Completion.Address(i) & Arena.ChunkMask;
+            // Its lowest bit may be a tag of the kernel's own.
+            ulong address = addresses[i];
             uint frame = Arena.FrameOf(address);
-            if (address < arena.Bytes && arena.TryPass(frame, sent, free))
-            {
-                returned[held++] = frame;
-                if (held < Limits.BatchFrames)
-                    continue;
-                frames.Put(returned, held);
-                q->TxHeld -= held;
-                held = 0;
-            }
-            else if (frame == Arena.FrameOf(Arena.TombstoneAddress) && q->Tombstones != 0)
-            {
-                q->Tombstones--;
-            }
+            if (address < bytes && arena.TryPass(frame, sent, free))
+                room[returned++] = frame;
             else
-            {
-                q->Count(PortCounter.CompletionBogus);
-            }
+                CountBogus(q, frame);
         }
 
-        frames.Put(returned, held);
-        q->TxHeld -= held;
-        q->Completion.Release(count);
+        frames.TakeRoom(returned);
+        q->TxHeld -= returned;
+    }
+
+    /// <summary>A completion that is no frame's: a tombstone's, or one that the kernel has invented.</summary>
+    private static void CountBogus(PortQueue* q, uint frame)
+    {
+        if (frame == Arena.FrameOf(Arena.TombstoneAddress) && q->Tombstones != 0)
+            q->Tombstones--;
+        else
+            q->Count(PortCounter.CompletionBogus);
     }
 
     /// <summary>

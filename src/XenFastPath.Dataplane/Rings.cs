@@ -182,6 +182,15 @@ public unsafe struct Ring
         return Peek(Math.Min(max, Size - at));
     }
 
+    /// <summary>Consumer: the same for addresses.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public uint Peek(uint max, out ulong* first)
+    {
+        uint at = _cachedConsumer & _mask;
+        first = (ulong*)_entries + at;
+        return Peek(Math.Min(max, Size - at));
+    }
+
     /// <summary>Consumer: the i-th peeked address (completion ring).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly ulong Address(uint i) => ((ulong*)_entries)[(_cachedConsumer + i) & _mask];

@@ -26,9 +26,8 @@ public sealed class LoopSimulationTests
         for (int i = 0; i < PortCount; i++)
         {
             // Two Networks, with cards and guests in both; the last port of each never takes what it is sent.
-            SimulatedPort port = loop.AddPort(
-                network: (ushort)(1 + i % 2), flags: i < 2 ? PortFlags.None : PortFlags.Unfinished, startIndex: startIndex,
-                fillFrames: 48, txFrames: 24, worker: (ushort)(i / 2 % workers));
+            SimulatedPort port = loop.AddPort((ushort)(1 + i % 2), i < 2 ? PortFlags.None : PortFlags.Unfinished,
+                startIndex: startIndex, fillFrames: 48, txFrames: 24, worker: (ushort)(i / 2 % workers));
             macs.Add($"02:00:00:00:00:{i:x2}");
             loop.Learn(macs[i], port, network: (ushort)(1 + i % 2));
         }

@@ -60,7 +60,7 @@ public sealed unsafe class WorkerThreadTests
 
         void ReturnBatch(FrameCache cache, Stack<uint> mine, int count)
         {
-            uint* batch = stackalloc uint[Limits.BatchFrames];
+            uint* batch = cache.Room();
             uint held = 0;
             for (; held < count && mine.TryPop(out uint frame); held++)
             {
@@ -69,7 +69,7 @@ public sealed unsafe class WorkerThreadTests
                 batch[held] = frame;
             }
 
-            cache.Put(batch, held);
+            cache.TakeRoom(held);
         }
     }
 
