@@ -187,9 +187,10 @@ public sealed unsafe class MacTableWriter : IDisposable
     /// <summary>Makes an empty table for about <paramref name="entriesMax"/> entries, sealed against other writers.</summary>
     public MacTableWriter(int entriesMax)
     {
-        // At full load half of the slots are taken, two of a bucket's four on average: some 4 % of the keys overflow into their second
-        // bucket, and moving one key makes room for all others.
-        uint bucketCount = (uint)(entriesMax * 2L / MacBucket.Slots) + 1;
+        // At full load 40 % of the slots are taken, 1.6 of a bucket's four on average: some 2 % of the keys overflow into their second
+        // bucket, and moving one key makes room for all others. (With half of them taken, two tables of a
+        // million were seen to have no room for their last entries.)
+        uint bucketCount = (uint)(entriesMax * 10L / (4 * MacBucket.Slots)) + 1;
         _memory = SharedMemory.Create("xenfastpath-macs", MacTable.BytesFor(bucketCount));
         MacTableHeader* header = (MacTableHeader*)_memory.Address;
         header->LayoutVersion = Layout.Version;
@@ -246,8 +247,7 @@ public sealed unsafe class MacTableWriter : IDisposable
 
     /// <summary>
     /// Moves one key of a full bucket into that key's other bucket; both are found meanwhile, and <paramref name="slot"/> holds the
-    /// moved key still, to be overwritten. With half of all slots empty one bucket in seven is full, so it fails for all four keys of both
-    /// buckets about never: once in some millions of insertions that need it.
+    /// moved key still, to be overwritten. At full load one bucket in twelve is full, so it fails for all eight keys of two about never.
     /// </summary>
     private bool TryMakeRoom(MacBucket* full, out int slot)
     {

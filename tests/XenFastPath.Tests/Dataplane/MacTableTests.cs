@@ -109,7 +109,7 @@ public sealed class MacTableTests
     [Fact]
     public void A_key_that_stays_is_found_at_every_moment_however_often_others_make_it_move()
     {
-        // Nine buckets; every other key of these comes and goes, so that those that stay are moved to and fro between their two.
+        // Eleven buckets; every other key of these comes and goes, so that those that stay are moved to and fro between their two.
         using MacTableWriter writer = new(entriesMax: 16);
         MacTable reader = writer.Reader;
         ulong[] staying = [.. Enumerable.Range(1, 12).Select(i => FdbKey.Make(1, (ulong)i)).Where(k => writer.TrySet(k, WordOf(k)))];
