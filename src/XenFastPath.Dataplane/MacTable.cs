@@ -188,8 +188,8 @@ public sealed unsafe class MacTableWriter : IDisposable
     public MacTableWriter(int entriesMax)
     {
         // At full load 40 % of the slots are taken, 1.6 of a bucket's four on average: some 2 % of the keys overflow into their second
-        // bucket, and moving one key makes room for all others. (With half of them taken, two tables of a
-        // million were seen to have no room for their last entries.)
+        // bucket, and moving one key makes room for all others. (With half of them taken, two tables of a million were seen to have no
+        // room for their last entries.)
         uint bucketCount = (uint)(entriesMax * 10L / (4 * MacBucket.Slots)) + 1;
         _memory = SharedMemory.Create("xenfastpath-macs", MacTable.BytesFor(bucketCount));
         MacTableHeader* header = (MacTableHeader*)_memory.Address;

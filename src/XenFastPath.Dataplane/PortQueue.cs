@@ -167,7 +167,7 @@ public unsafe struct PortQueue
             if (address < bytes && arena.TryPass(frame, sent, free))
                 room[returned++] = frame;
             else
-                CountBogus(q, frame);
+                CountOther(q, frame);
         }
 
         frames.TakeRoom(returned);
@@ -175,7 +175,7 @@ public unsafe struct PortQueue
     }
 
     /// <summary>A completion that is no frame's: a tombstone's, or one that the kernel has invented.</summary>
-    private static void CountBogus(PortQueue* q, uint frame)
+    private static void CountOther(PortQueue* q, uint frame)
     {
         if (frame == Arena.FrameOf(Arena.TombstoneAddress) && q->Tombstones != 0)
             q->Tombstones--;
