@@ -47,6 +47,16 @@ static __always_inline u64 fdb_hash(u64 key, u64 seed)
 	return h ^ h >> 29;
 }
 
+/*
+ * A slot's number, unknown to the verifier. It would go through all that follows for each slot in which the source may lie, and from
+ * there for each of the destination's: three times the instructions, while the control process that starts waits.
+ */
+static __always_inline u64 hidden(u64 slot, u64 key)
+{
+	asm volatile("%0 ^= %1\n\t%0 ^= %1" : "+r"(slot) : "r"(key));
+	return slot & (XFP_FDB_SLOTS - 1);
+}
+
 static __always_inline struct xfp_fdb_entry *fdb_in_bucket(u64 half, const struct xfp_fdb_head *head, u64 key)
 {
 	u32 index = 1 + (half * head->buckets >> 32);
@@ -58,7 +68,7 @@ static __always_inline struct xfp_fdb_entry *fdb_in_bucket(u64 half, const struc
 #pragma unroll
 	for (i = 0; i < XFP_FDB_SLOTS; i++) {
 		if (*(volatile u64 *)&bucket->entry[i].key == key)
-			return &bucket->entry[i];
+			return &bucket->entry[hidden(i, key)];
 	}
 	return NULL;
 }

@@ -69,6 +69,15 @@ struct found {
 	u32 output_id;
 };
 
+/*
+ * Has the compiler keep it on the stack. As values it sets them anew in front of each branch that may end the judging, on the stack too:
+ * an eighth of the program, and 2 of its 59 ns.
+ */
+static __always_inline void keep_in_memory(struct found *found)
+{
+	asm volatile("" : : "r"(found) : "memory");
+}
+
 #define SURE	XFP_C_TO_FORWARDER	/* as a verdict, on either path; each reason for PASS or drop is greater */
 
 #include "checksum.bpf.h"
@@ -227,11 +236,12 @@ static __always_inline u32 classify(struct xfp_port **port, u32 *id, void *data,
 	u16 ethertype;
 	u64 header = sizeof(*eth);	/* 64 bits: the verifier allows no narrower sums with pointers */
 	u64 word, length;
+	enum checksum_need need;
 	u32 why;
 
 	if (data + sizeof(*eth) > end)
 		return XFP_C_PASS_PROTOCOL;
-	ethertype = eth->h_proto;
+	ethertype = *(u16 *)(data + 2 * ETH_ALEN);	/* struct ethhdr is packed: its field would be read by the byte */
 	if (is_tag(ethertype)) {
 		why = untag(port, id, data, end);
 		if (why)
@@ -250,9 +260,8 @@ static __always_inline u32 classify(struct xfp_port **port, u32 *id, void *data,
 		return XFP_C_PASS_OVERSIZE;
 	if (!(word & XFP_PORT_UNFINISHED))
 		return SURE;
-	if (word & XFP_PORT_REDIRECT)
-		return checksum_has(CHECKSUM_WHOLE, data + header, end, ethertype) ? SURE : XFP_C_PASS_PROTOCOL;
-	return checksum_has(CHECKSUM_SURE, data + header, end, ethertype) ? SURE : XFP_C_PASS_PROTOCOL;
+	need = word & XFP_PORT_REDIRECT ? CHECKSUM_WHOLE : CHECKSUM_SURE;
+	return checksum_has(need, data + header, end, ethertype) ? SURE : XFP_C_PASS_PROTOCOL;
 }
 
 /* Does control vouch for the tables? 0 or the reason for PASS. */
@@ -325,6 +334,7 @@ int xfp_xdp(struct xdp_md *ctx)
 		count(id, XFP_C_PASS_PATH_OFF);
 		return XDP_PASS;
 	}
+	keep_in_memory(&found);
 	verdict = classify(&owner, &id, data, end, now, &found);
 	/* What XDP cannot redirect it leaves alone: at tc ingress the frame is judged again, and counted. */
 	if (owner->word & XFP_PORT_REDIRECT)
