@@ -171,23 +171,15 @@ public unsafe struct Ring
     public readonly xdp_desc* Descriptor(uint i) => (xdp_desc*)_entries + ((_cachedConsumer + i) & _mask);
 
     /// <summary>
-    /// Consumer: descriptors that can be read and lie behind one another, at most <paramref name="max"/>: what lies beyond the ring's end
-    /// is for the next call.
+    /// Consumer: entries that can be read and lie behind one another, at most <paramref name="max"/>: what lies beyond the ring's end is for
+    /// the next call. <typeparamref name="T"/> is xdp_desc in an RX or TX ring, ulong in a fill or completion ring.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public uint Peek(uint max, out xdp_desc* first)
+    public uint Peek<T>(uint max, out T* first)
+        where T : unmanaged
     {
         uint at = _cachedConsumer & _mask;
-        first = (xdp_desc*)_entries + at;
-        return Peek(Math.Min(max, Size - at));
-    }
-
-    /// <summary>Consumer: the same for addresses.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public uint Peek(uint max, out ulong* first)
-    {
-        uint at = _cachedConsumer & _mask;
-        first = (ulong*)_entries + at;
+        first = (T*)_entries + at;
         return Peek(Math.Min(max, Size - at));
     }
 

@@ -26,10 +26,10 @@ internal sealed unsafe partial class FastPathManager
         foreach (MirrorPort port in ports)
             _untold[port.Ifindex] = port;
         if (_batch is null || ports.Any(p => _toldFast.Contains(p.Ifindex)))
-            TellMirror();
+            _mirror.SetPorts(TakeUntold(), []);
     }
 
-    private void TellMirror()
+    private MirrorPort[] TakeUntold()
     {
         MirrorPort[] ports = [.. _untold.Values];
         _untold.Clear();
@@ -41,8 +41,7 @@ internal sealed unsafe partial class FastPathManager
                 _toldFast.Remove(port.Ifindex);
         }
 
-        if (ports.Length > 0)
-            _mirror.SetPorts(ports, []);
+        return ports;
     }
 
     private void ForgetInMirror(int ifindex)
@@ -63,7 +62,8 @@ internal sealed unsafe partial class FastPathManager
         {
             manager._batch = null;
             _grace?.Dispose();
-            manager.TellMirror();
+            if (manager.TakeUntold() is { Length: > 0 } ports)
+                manager._mirror.BeginSetPorts(ports);
         }
     }
 }

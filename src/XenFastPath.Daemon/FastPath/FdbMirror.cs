@@ -65,28 +65,27 @@ internal sealed unsafe class FdbMirror : IMirrorTables, IDisposable
     {
         using ManualResetEventSlim done = new();
         Exception? failure = null;
-        _commands.Enqueue(() =>
+        Post(action, e =>
         {
-            try
-            {
-                action(_state);
-            }
-            catch (Exception e) when (e is NetlinkException or SystemCallException)
-            {
-                _state.ResyncDue = true;    // a port may be set and not read
-                failure = e;
-            }
-
+            failure = e;
             done.Set();
         });
-        Wake();
         done.Wait();
         if (failure is not null)
             throw failure;
     }
 
     /// <summary>Takes ports in, changes or removes them, and reads what lies on them. In force when this returns.</summary>
-    public void SetPorts(IReadOnlyList<MirrorPort> set, IReadOnlyList<int> remove) => Run(state =>
+    public void SetPorts(IReadOnlyList<MirrorPort> set, IReadOnlyList<int> remove) => Run(state => SetPorts(state, set, remove));
+
+    /// <summary>The same without waiting, for ports that may take the kernel's way a little longer. What is asked for later comes later.</summary>
+    public void BeginSetPorts(IReadOnlyList<MirrorPort> set) => Post(state => SetPorts(state, set, []), failure =>
+    {
+        if (failure is not null)
+            Log.Error("fdb mirror: " + failure.Message);
+    });
+
+    private void SetPorts(MirrorState state, IReadOnlyList<MirrorPort> set, IReadOnlyList<int> remove)
     {
         foreach (int ifindex in remove)
             state.RemovePort(ifindex);
@@ -98,7 +97,7 @@ internal sealed unsafe class FdbMirror : IMirrorTables, IDisposable
         }
 
         Resync([.. bridges]);
-    });
+    }
 
     /// <summary>Returns when everything notified before the call is in force: the number of entries in the tables.</summary>
     public int Sync()
@@ -302,6 +301,27 @@ internal sealed unsafe class FdbMirror : IMirrorTables, IDisposable
 
             command();
         }
+    }
+
+    /// <summary>As <see cref="Run"/>, but <paramref name="done"/> is told instead, on the mirror's thread.</summary>
+    private void Post(Action<MirrorState> action, Action<Exception?> done)
+    {
+        _commands.Enqueue(() =>
+        {
+            Exception? failure = null;
+            try
+            {
+                action(_state);
+            }
+            catch (Exception e) when (e is NetlinkException or SystemCallException)
+            {
+                _state.ResyncDue = true;    // a port may be set and not read
+                failure = e;
+            }
+
+            done(failure);
+        });
+        Wake();
     }
 
     private void Wake()
