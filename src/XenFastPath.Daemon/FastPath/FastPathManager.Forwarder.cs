@@ -124,9 +124,9 @@ internal sealed unsafe partial class FastPathManager
     }
 
     /// <summary>
-    /// The tables are as the kernel's FDB: hands them to the forwarder and lets the program redirect. For a moment everything for the
-    /// forwarder is PASS, so that no frame is judged by one table and looked up in the other. Path redirect needs no forwarder, and
-    /// comes up also if there is none or it does not answer.
+    /// Hands the mirror's table to the forwarder and lets the program redirect, once the tables are as the kernel's FDB: the mirror may still
+    /// be reading, and publishes after that. Until then everything for the forwarder is PASS, so that no frame is judged by one table and
+    /// looked up in the other. Path redirect needs no forwarder, and comes up also if there is none or it does not answer.
     /// </summary>
     public void GoUp()
     {

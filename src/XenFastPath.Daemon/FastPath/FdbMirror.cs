@@ -10,7 +10,7 @@ namespace XenFastPath.Daemon.FastPath;
 
 /// <summary>
 /// Follows learn, move, age-out and flush. Control's heartbeat is this thread's: it is written only when everything that the kernel
-/// had notified was applied and the controller is not late. Other threads talk to it through <see cref="Run"/>.
+/// had notified was applied and the controller is not late. Other threads talk to it through commands, as <see cref="Run"/>, done in the order they came.
 /// </summary>
 internal sealed unsafe class FdbMirror : IMirrorTables, IDisposable
 {
