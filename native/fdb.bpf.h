@@ -31,20 +31,29 @@ static __always_inline s64 fdb_since(u64 now, u32 then)
 	return ((s64)(u32)(fdb_tick(now) - then + FDB_TICKS_AHEAD) - FDB_TICKS_AHEAD) * (1LL << XFP_FDB_TICK_SHIFT);
 }
 
-static __always_inline u64 fdb_key(u64 word, const void *mac)
+static __always_inline u64 mac_of(const void *mac)
 {
 	/* Two loads, so that a source address at the end of a 14-byte frame can be read too. */
-	return ((word & 0xffff0000ULL) << 32) | *(u32 *)mac | (u64)*(u16 *)(mac + 4) << 32;
+	return *(u32 *)mac | (u64)*(u16 *)(mac + 4) << 32;
 }
 
-/* The same as MacTable.Hash. */
-static __always_inline u64 fdb_hash(u64 key, u64 seed)
+static __always_inline u64 fdb_key(u64 port_word, u64 mac)
 {
-	u64 h = (key ^ seed) * 0x9e3779b97f4a7c15ULL;
+	return ((port_word & 0xffff0000ULL) << 32) | mac;
+}
+
+/*
+ * The same as FdbMap.Hash. The Network comes in last: which it is the port's entry says, and while that is being looked up, the CPU
+ * already mixes the address.
+ */
+static __always_inline u64 fdb_hash(u64 port_word, u64 mac, u64 seed)
+{
+	u64 h = (mac ^ seed) * 0x9e3779b97f4a7c15ULL;
 
 	h ^= h >> 32;
 	h *= 0xd6e8feb86659fd93ULL;
-	return h ^ h >> 29;
+	h ^= h >> 29;
+	return h ^ ((u32)port_word >> 16) * 0xa0761d6478bd642fULL;
 }
 
 /*
@@ -59,7 +68,7 @@ static __always_inline u64 hidden(u64 slot, u64 key)
 
 static __always_inline struct xfp_fdb_entry *fdb_in_bucket(u64 half, const struct xfp_fdb_head *head, u64 key)
 {
-	u32 index = 1 + (half * head->buckets >> 32);
+	u32 index = 1 + (half >> head->shift);
 	struct xfp_fdb_bucket *bucket = bpf_map_lookup_elem(&xfp_fdb, &index);
 	int i;
 
@@ -81,17 +90,19 @@ static __always_inline const struct xfp_fdb_head *fdb_head(void)
 }
 
 /*
- * The entry of a key, and its word as it was while the entry was this key's. x86 keeps loads in order; elsewhere this would need
- * load-acquire.
+ * The entry of an address in a port's Network, and its word as it was while the entry was this key's. x86 keeps loads in order;
+ * elsewhere this would need load-acquire.
  */
-static __always_inline struct xfp_fdb_entry *fdb_find(const struct xfp_fdb_head *head, u64 key, u64 *word)
+static __always_inline struct xfp_fdb_entry *fdb_find(const struct xfp_fdb_head *head, u64 port_word, const void *address, u64 *word)
 {
 	struct xfp_fdb_entry *entry;
+	u64 mac = mac_of(address);
+	u64 key = fdb_key(port_word, mac);
 	u64 hash;
 
 	if (!head)
 		return NULL;
-	hash = fdb_hash(key, head->seed);
+	hash = fdb_hash(port_word, mac, head->seed);
 	entry = fdb_in_bucket((u32)hash, head, key);
 	if (!entry)
 		entry = fdb_in_bucket(hash >> 32, head, key);

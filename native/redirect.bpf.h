@@ -66,8 +66,8 @@ static __always_inline int redirect_skb(struct __sk_buff *skb, const struct xfp_
 		why = too_long(skb, found.output);
 	if (!why)
 		why = control_stale(heartbeat(), now);
-	if (found.source)
-		note(found.source, why != SURE, now);
+	if (found.source && why != SURE)
+		note_passed(found.source, now);
 	if (why) {
 		count(id, why);
 		return TC_ACT_UNSPEC;
@@ -131,7 +131,6 @@ static __always_inline int redirect_frame(struct xdp_md *ctx, const struct xfp_p
 		count(found->output_id, XFP_C_REDIRECT_LOST);	/* the device has gone between the two looks */
 		return XDP_DROP;
 	}
-	note(found->source, 0, now);
 	count(id, XFP_C_REDIRECT_XDP);
 	count(found->output_id, XFP_C_REDIRECT_OUT);
 	return XDP_REDIRECT;

@@ -124,7 +124,7 @@ static __always_inline struct xfp_fdb_entry *known_source(const struct xfp_fdb_h
 							  u32 *why)
 {
 	u64 found = 0;
-	struct xfp_fdb_entry *source = fdb_find(head, fdb_key(word, mac), &found);
+	struct xfp_fdb_entry *source = fdb_find(head, word, mac, &found);
 
 	if (!source) {
 		*why = XFP_C_PASS_SOURCE_UNKNOWN;
@@ -162,15 +162,13 @@ static __always_inline int refresh_due(const struct xfp_fdb_entry *source, const
 	       (fdb_since(now, source->seen) >= quiet_ns || passed > 2 * (s64)port->refresh_ns);
 }
 
-/* A frame of this source was seen, and the kernel sees it too or not. One store per tick, not one per frame. */
-static __always_inline void note(struct xfp_fdb_entry *source, int passes, u64 now)
+/* A frame of this source goes the kernel's way: no refresh is needed for a while. */
+static __always_inline void note_passed(struct xfp_fdb_entry *source, u64 now)
 {
 	u32 tick = fdb_tick(now);
 
-	if (source->seen != tick)
-		source->seen = tick;
-	if (passes && source->passed != tick)
-		source->passed = tick;	/* no refresh needed for a while */
+	source->seen = tick;
+	source->passed = tick;
 }
 
 /* Where the destination lies: SURE with the output, or why not. */
@@ -178,7 +176,7 @@ static __always_inline u32 known_destination(const struct xfp_fdb_head *head, u6
 					     struct found *found)
 {
 	u64 found_word = 0, output_word;
-	struct xfp_fdb_entry *destination = fdb_find(head, fdb_key(word, mac), &found_word);
+	struct xfp_fdb_entry *destination = fdb_find(head, word, mac, &found_word);
 	struct xfp_port *output;
 	u32 output_id;
 
@@ -209,6 +207,7 @@ static __always_inline u32 judge(const struct xfp_port *port, u32 id, const stru
 	const struct xfp_fdb_head *head = fdb_head();
 	u64 word = port->word;
 	struct xfp_fdb_entry *source;
+	u32 tick = fdb_tick(now);
 	u32 why;
 
 	if (!(word & XFP_PORT_INGRESS))
@@ -219,8 +218,12 @@ static __always_inline u32 judge(const struct xfp_port *port, u32 id, const stru
 	if (is_suspect(source, now))
 		return XFP_C_PASS_SUSPECT;
 	found->source = source;
-	if (refresh_due(source, port, quiet_ns, now))
-		return XFP_C_PASS_REFRESH;
+	/* Once per tick, not for each frame: the answer would be the same. */
+	if (source->seen != tick) {
+		if (refresh_due(source, port, quiet_ns, now))
+			return XFP_C_PASS_REFRESH;
+		source->seen = tick;
+	}
 	if (eth->h_dest[0] & GROUP_BIT)
 		return XFP_C_PASS_GROUP;
 	return known_destination(head, word, id, eth->h_dest, now, found);
@@ -339,8 +342,8 @@ int xfp_xdp(struct xdp_md *ctx)
 	/* What XDP cannot redirect it leaves alone: at tc ingress the frame is judged again, and counted. */
 	if (owner->word & XFP_PORT_REDIRECT)
 		return verdict == SURE ? redirect_frame(ctx, owner, id, &found, now) : XDP_PASS;
-	if (found.source)
-		note(found.source, verdict != SURE, now);
+	if (found.source && verdict != SURE)
+		note_passed(found.source, now);
 	if (verdict == SURE) {
 		dead = stale(now);
 		if (dead)

@@ -12,7 +12,7 @@
 #ifndef XENFASTPATH_H
 #define XENFASTPATH_H
 
-#define XFP_LAYOUT_VERSION	6
+#define XFP_LAYOUT_VERSION	7
 
 #define XFP_PORTS_MAX		8192	/* ports of one daemon; a port id is an index below it, 0 is never used */
 #define XFP_NEAR_IFINDEXES	65536	/* devices below it are found without hashing */
@@ -56,7 +56,7 @@
 
 /*
  * A port as the data path sees it. `word` is written with one store: generation << 32 | network << 16 | flags,
- * so a reader never sees the flags of one owner of this id with the network of another.
+ * so a reader never sees the flags of one owner of this id with the network of another. One cache line.
  */
 struct xfp_port {
 	unsigned long long word;
@@ -70,6 +70,7 @@ struct xfp_port {
 	unsigned int bridge;		/* ifindex of its bridge; for the next control process, the program does not read it */
 	unsigned short trunk;		/* a VLAN subinterface: id of the port that carries its frames */
 	unsigned short bond;		/* a bond's member: id of the bond's port, whose its frames are while it has INGRESS */
+	unsigned long long pad[3];
 };
 
 /*
@@ -81,8 +82,8 @@ struct xfp_port {
 /*
  * The FDB, xfp_fdb: a hash table in an array that control maps and the program reads. An array's look-up is inlined, and a hit costs
  * a cache line, rarely two more; the kernel's hash map costs a call and two or three. A key (network << 48 | MAC; 0: free slot) lies in one of the
- * two buckets that the halves of its hash name, each by its upper bits: (half * buckets) >> 32, counted from bucket 1; in the second
- * only if the first was full.
+ * two buckets that the halves of its hash name, each by its upper bits: half >> shift, counted from bucket 1; in the second only if
+ * the first was full.
  *
  * word: generation (32) << 32 | reserved, 0 (16) << 16 | output port id (16), as in the shared-memory table. 0 is "no entry".
  * Control writes the word before the key; a reader looks at the key again after the word: the slot may have changed hands.
@@ -103,8 +104,8 @@ struct xfp_fdb_bucket {
 /* Lies in bucket 0. Written once, by the control process that makes the map. */
 struct xfp_fdb_head {
 	unsigned long long seed;	/* mixed into every hash, so that a guest cannot choose MACs that meet in one bucket */
-	unsigned int buckets;		/* without bucket 0 */
-	unsigned int reserved;
+	unsigned int buckets;		/* without bucket 0; a power of two */
+	unsigned int shift;		/* 32 - its binary logarithm */
 };
 
 /* One page shared by control, forwarder and program. Each writer has its own cache lines. */

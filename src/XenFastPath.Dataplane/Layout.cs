@@ -8,7 +8,7 @@ namespace XenFastPath.Dataplane;
 public static class Layout
 {
     /// <summary>XFP_LAYOUT_VERSION: maps, tables and processes of another version are replaced, never reused.</summary>
-    public const int Version = 6;
+    public const int Version = 7;
 
     public const int PortsMax = 8192;
     public const int NearIfindexes = 65536;
@@ -70,7 +70,7 @@ public enum PortFlags : ushort
 
 /// <summary>struct xfp_port: one element of the map <c>xfp_ports</c>, indexed by port id.</summary>
 [StructLayout(LayoutKind.Sequential)]
-public struct PortEntry
+public unsafe struct PortEntry
 {
     /// <summary>generation &lt;&lt; 32 | network &lt;&lt; 16 | <see cref="PortFlags"/>; written with one store.</summary>
     public ulong Word;
@@ -85,6 +85,7 @@ public struct PortEntry
     public uint Bridge;
     public ushort Trunk;
     public ushort Bond;
+    private fixed ulong _pad[3];
 
     /// <summary>Packs <see cref="Word"/>.</summary>
     public static ulong Pack(uint generation, ushort network, PortFlags flags) => (ulong)generation << 32 | (uint)network << 16 | (ushort)flags;
@@ -128,7 +129,7 @@ public struct FdbMapHead
 {
     public ulong Seed;
     public uint Buckets;
-    private readonly uint _reserved;
+    public uint Shift;
 }
 
 /// <summary>struct xfp_heartbeat: one page, mapped by both processes, read by the program.</summary>

@@ -1,4 +1,5 @@
 // The program's copy of the FDB: a hash table in a BPF array, written by control, read by the program (native/fdb.bpf.h).
+using System.Numerics;
 using XenFastPath.Dataplane;
 using XenFastPath.Interop;
 
@@ -31,14 +32,28 @@ internal sealed unsafe class FdbMap : IDisposable
         if (_head->Buckets == elements - 1)
             return;
         _head->Seed = (ulong)Random.Shared.NextInt64();
+        _head->Shift = 32 - (uint)BitOperations.Log2(elements - 1);
         Volatile.Write(ref _head->Buckets, elements - 1);
     }
 
     /// <summary>
-    /// Elements of the map for this many addresses: half of the slots stay free, so that nearly every key lies in its first bucket;
-    /// and the head.
+    /// Elements of the map for this many addresses: half of the slots or more stay free, so that nearly every key lies in its first
+    /// bucket; and the head.
     /// </summary>
-    public static uint ElementsFor(int macs) => (uint)macs * 2 / Layout.FdbSlots + 1;
+    public static uint ElementsFor(int macs) => BitOperations.RoundUpToPowerOf2((uint)macs * 2 / Layout.FdbSlots) + 1;
+
+    /// <summary>
+    /// Each half of this hash names a bucket by its upper bits. The Network comes in last: the program mixes the address while it still
+    /// looks up the port that the frame came in by.
+    /// </summary>
+    public static ulong Hash(ulong key, ulong seed)
+    {
+        ulong h = (FdbKey.MacOf(key) ^ seed) * 0x9e3779b97f4a7c15;
+        h ^= h >> 32;
+        h *= 0xd6e8feb86659fd93;
+        h ^= h >> 29;
+        return h ^ FdbKey.NetworkOf(key) * 0xa0761d6478bd642f;
+    }
 
     /// <summary>Enters an address or replaces what is there. False if there is no room.</summary>
     public bool TrySet(ulong key, FdbValue value)
@@ -105,11 +120,11 @@ internal sealed unsafe class FdbMap : IDisposable
         return (ulong)((long)(nowNs >> Layout.FdbTickShift) - ticks) << Layout.FdbTickShift;
     }
 
-    private FdbMapEntry* Bucket(uint half) => _buckets + ((ulong)half * _head->Buckets >> 32) * Layout.FdbSlots;
+    private FdbMapEntry* Bucket(uint half) => _buckets + ((ulong)half >> (int)_head->Shift) * Layout.FdbSlots;
 
     private FdbMapEntry* Find(ulong key)
     {
-        ulong hash = MacTable.Hash(key, _head->Seed);
+        ulong hash = Hash(key, _head->Seed);
         FdbMapEntry* entry = Find(Bucket((uint)hash), key);
         return entry != null ? entry : Find(Bucket((uint)(hash >> 32)), key);
     }
@@ -128,7 +143,7 @@ internal sealed unsafe class FdbMap : IDisposable
     /// <summary>A free slot for a key; null if there is none, nor one that can be made.</summary>
     private FdbMapEntry* FindRoom(ulong key)
     {
-        ulong hash = MacTable.Hash(key, _head->Seed);
+        ulong hash = Hash(key, _head->Seed);
         FdbMapEntry* first = Bucket((uint)hash), second = Bucket((uint)(hash >> 32));
         FdbMapEntry* entry = Find(first, 0);
         if (entry == null)
@@ -145,7 +160,7 @@ internal sealed unsafe class FdbMap : IDisposable
     {
         for (FdbMapEntry* old = full; old < full + Layout.FdbSlots; old++)
         {
-            ulong hash = MacTable.Hash(old->Key, _head->Seed);
+            ulong hash = Hash(old->Key, _head->Seed);
             FdbMapEntry* other = Bucket((uint)hash) == full ? Bucket((uint)(hash >> 32)) : Bucket((uint)hash);
             FdbMapEntry* entry = Find(other, 0);
             if (entry == null)

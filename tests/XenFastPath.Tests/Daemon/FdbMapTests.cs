@@ -60,6 +60,20 @@ public sealed class FdbMapTests
     }
 
     [Fact]
+    public void One_address_may_be_known_in_thousands_of_networks()
+    {
+        // A router's, on a trunk of many VLANs.
+        using FdbMap map = Make(macs: 4096, out _);
+        for (ushort network = 1; network <= 4096; network++)
+            Assert.True(map.TrySet(FdbKey.Make(network, 0x0000_5e00_0101), new FdbValue(network, 0, 0, 0)));
+        for (ushort network = 1; network <= 4096; network++)
+        {
+            Assert.True(map.TryGet(FdbKey.Make(network, 0x0000_5e00_0101), out FdbValue value));
+            Assert.Equal(network, value.Word);
+        }
+    }
+
+    [Fact]
     public void Times_come_back_exact_to_a_tick_and_a_suspicion_is_cleared_by_the_next_value()
     {
         const ulong tickNs = 1 << Layout.FdbTickShift;

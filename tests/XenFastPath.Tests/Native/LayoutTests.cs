@@ -2,6 +2,7 @@
 using System.Reflection;
 using System.Runtime.InteropServices;
 using System.Text.RegularExpressions;
+using XenFastPath.Daemon.FastPath;
 using XenFastPath.Dataplane;
 
 namespace XenFastPath.Tests.Native;
@@ -24,9 +25,9 @@ public sealed class LayoutTests
 
     // The C side's packing functions, called with numbers that show each byte's place.
     private static readonly Lazy<NativeHeader?> s_header = new(() => NativeHeader.Ask(
-        "xenfastpath", ["fdb_key", "fdb_word", "vlan_key", "fdb_hash"],
-        ["fdb_key(0x0000000312340000ULL, \"\\x02\\x11\\x22\\x33\\x44\\x55\")", "fdb_word(0xdeadbeef12340003ULL, 0x1fff)", "vlan_key(0x1fff, 0xffe)",
-        "fdb_hash(0x0123456789abcdefULL, 0xfedcba9876543211ULL)"]));
+        "xenfastpath", ["mac_of", "fdb_key", "fdb_word", "vlan_key", "fdb_hash"],
+        ["fdb_key(0x0000000312340000ULL, mac_of(\"\\x02\\x11\\x22\\x33\\x44\\x55\"))", "fdb_word(0xdeadbeef12340003ULL, 0x1fff)", "vlan_key(0x1fff, 0xffe)",
+        "fdb_hash(0x0000000301230000ULL, 0x456789abcdefULL, 0xfedcba9876543211ULL)"]));
 
     private static NativeHeader Header
     {
@@ -119,7 +120,7 @@ public sealed class LayoutTests
         Assert.Equal(Header.Results[2], VlanKey.Make(0x1fff, 0xffe));
         Assert.Equal(0x1fff, VlanKey.TrunkOf((uint)Header.Results[2]));
         Assert.Equal(0xffe, VlanKey.TagOf((uint)Header.Results[2]));
-        Assert.Equal(Header.Results[3], MacTable.Hash(0x0123456789abcdef, 0xfedcba9876543211));
+        Assert.Equal(Header.Results[3], FdbMap.Hash(0x0123456789abcdef, 0xfedcba9876543211));
         // The port's word is what both functions were given.
         Assert.Equal(0x0000000312340000ul, PortEntry.Pack(3, 0x1234, PortFlags.None));
         Assert.Equal(0xdeadbeef12340003ul, PortEntry.Pack(0xdeadbeef, 0x1234, PortFlags.Ingress | PortFlags.Egress));
