@@ -56,6 +56,7 @@ public enum LoopCounter
     Gen0Collections,        // GC.CollectionCount(0) of the forwarder; must not grow
     HandedOver,             // frames given to the worker that serves their output
     HandoverWakes,          // times that woke it
+    WatchFailures,          // sockets that could not be put back into the epoll before a sleep
     Count,
 }
 

@@ -42,8 +42,9 @@ public sealed unsafe class LoopThread : IDisposable
         loop.CommandDoneArgument = _done;
         loop.Wake = &Signal;
         loop.WakeArgument = _wake;
+        loop.Epoll = _epoll;
         // Edge triggered: the loop need not read it, and an idle round costs one system call.
-        if (!Watch(_wake, EPOLLIN | EPOLLET))
+        if (!EpollSet.Add(_epoll, _wake, EPOLLIN | EPOLLET))
             throw Closing("epoll_ctl: add the packet thread's eventfd");
         _thread = new Thread(Run, maxStackSize: 256 * 1024) { IsBackground = true, Name = $"packet-loop-{number}" };
     }
@@ -55,21 +56,10 @@ public sealed unsafe class LoopThread : IDisposable
     public void Start() => _thread.Start();
 
     /// <summary>Manager: wakes the loop when frames arrive on this socket.</summary>
-    public bool Watch(int fd) => Watch(fd, EPOLLIN);
+    public bool Watch(int fd) => EpollSet.Add(_epoll, fd, EPOLLIN);
 
-    private bool Watch(int fd, int events)
-    {
-        epoll_event e = default;
-        e.events = events;
-        return epoll_ctl(_epoll, EPOLL_CTL_ADD, fd, &e) == 0;
-    }
-
-    /// <summary>Manager: the socket is about to be closed.</summary>
-    public void Unwatch(int fd)
-    {
-        epoll_event events = default;
-        epoll_ctl(_epoll, EPOLL_CTL_DEL, fd, &events);
-    }
+    /// <summary>Manager: the socket is about to be closed; the loop does not serve it any more, and so does not watch it again.</summary>
+    public void Unwatch(int fd) => EpollSet.Remove(_epoll, fd);
 
     /// <summary>Manager: has the loop look at the command just posted, and does not wait for it.</summary>
     public void Begin() => Signal(_wake);
@@ -147,6 +137,7 @@ public sealed unsafe class LoopThread : IDisposable
         int timeoutMs = Loop.IsBacklogged ? Limits.BackloggedWaitMsMax : Limits.IdleWaitMsMax;
         if (!Loop.TrySleep())
             return;
+        Loop.WatchAll();
         // The loop scans all its queues anyway, so which of them woke it does not matter. A signal (EINTR) is as good as a timeout.
         Libc.epoll_wait(_epoll, events, EventsMax, timeoutMs);
         Loop.WakeUp();

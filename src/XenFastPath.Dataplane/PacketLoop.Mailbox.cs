@@ -284,6 +284,7 @@ public sealed unsafe partial class PacketLoop
         _activeCount = Remove(_active, _activeCount, port, out uint held);
         _retiredFrames += held;
         _touchedCount = Remove(_touched, _touchedCount, port, out _);
+        _unwatchedCount = Remove(_unwatched, _unwatchedCount, port, out _);
     }
 
     private static int Remove(PortQueue** list, int count, ushort port, out uint held)

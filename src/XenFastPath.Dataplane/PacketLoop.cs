@@ -49,6 +49,7 @@ public sealed unsafe partial class PacketLoop
         _outputs = (OutputPort*)NativeMemory.AllocZeroed(Layout.PortsMax, (nuint)sizeof(OutputPort));
         _active = (PortQueue**)NativeMemory.AllocZeroed(Layout.XsksMax, (nuint)sizeof(PortQueue*));
         _touched = (PortQueue**)NativeMemory.AllocZeroed(Layout.XsksMax, (nuint)sizeof(PortQueue*));
+        _unwatched = (PortQueue**)NativeMemory.AllocZeroed(Layout.XsksMax, (nuint)sizeof(PortQueue*));
         _roundNs = clock();
         InitMailbox();
     }
@@ -358,6 +359,8 @@ public sealed unsafe partial class PacketLoop
         for (int i = 0; i < _touchedCount; i++)
         {
             PortQueue* q = _touched[i];
+            if (IsWorthUnwatching(q))
+                Unwatch(q);
             if (PortQueue.Transmit(q, _frames, _roundNs, _clock()))
                 work++;
             if (q->BacklogSinceNs != 0)

@@ -59,6 +59,9 @@ public unsafe struct PortQueue
     /// <summary>Is it on the loop's list of outputs to be served at the end of the round?</summary>
     public bool IsTouched;
 
+    /// <summary>Is it out of the epoll of the loop's thread? Then it is on the list of those that come back before the thread sleeps.</summary>
+    public bool IsUnwatched;
+
     public uint FillQuota;
     public uint FillHeld;
     public uint TxQuota;

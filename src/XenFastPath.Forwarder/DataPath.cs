@@ -187,7 +187,6 @@ internal sealed unsafe partial class DataPath : IDisposable
         {
             uint slot = port->XskBase + i;
             LibBpf.bpf_map_delete_elem(xskMap, &slot);
-            _workers[queues[i].Worker].Unwatch(queues[i].Fd);
         }
 
         foreach (LoopThread worker in _workers)
@@ -202,6 +201,8 @@ internal sealed unsafe partial class DataPath : IDisposable
             worker.Complete();
         }
 
+        for (uint i = 0; i < count; i++)
+            _workers[queues[i].Worker].Unwatch(queues[i].Fd);
         Retire(queues, count, port->Flags);
         NativeMemory.Free(port->Vlans);
         _quotaFrames -= port->Quota;
