@@ -23,8 +23,8 @@ public static class Limits
     public const int FrameBytesMin = 60;
 
     /// <summary>
-    /// Addresses unless somebody asks for more. Each takes 64 bytes of the program's table, which is there whole from the beginning and
-    /// in small pages: looking one up in a large table costs a miss of the TLB.
+    /// Addresses unless somebody asks for more. Each takes 64 bytes of the program's table (more where it is no power of two), which is
+    /// there whole from the beginning and in small pages: looking one up in a large table costs a miss of the TLB.
     /// </summary>
     public const int MacsDefault = 131_072;
 
