@@ -15,7 +15,7 @@ public static partial class PathRule
 
     /// <summary>
     /// In XDP small frames are 2.2 to 3.3 times as fast, but a ping's p99 beside half of the bridge's load was 3.3 times the bridge's (a devmap
-    /// without look-ups: 1.24). At tc it is 0.84 and 0.94 times. Who wants XDP says redirect.
+    /// without look-ups: 1.24). At tc it is 0.87 and 0.98 times. Who wants XDP says redirect.
     /// </summary>
     public static bool MayUseXdp(Network network) => network.Datapath != Datapath.Auto;
 
@@ -27,10 +27,11 @@ public static partial class PathRule
         if (observed.Bypassed.GetValueOrDefault(bridge.Name) is { Count: > 0 } filters)
             return Bridge("auto: filters are in use, which other paths bypass: " + string.Join(", ", filters));
 
-        // At tc, all sizes, directions and numbers of addresses (bench/results/auto): 1.18 to 1.45 times the bridge,
-        // and with 95 % certainty at least 1.02 times in every cell.
+        // At tc, all sizes, directions and numbers of addresses (bench/results/auto): 1.26 to 1.39 times the bridge,
+        // and with 95 % certainty at least 1.19 times in every cell.
         // Bulk TCP with super-frames: 1.0 with one stream; with eight 0.85 to 1.42, mostly noise.
-        // afxdp is not chosen: in copy mode small frames are 0.56 to 0.99 and TCP was 0.05 to 0.17, and no card with zero-copy was measured.
+        // afxdp is not chosen: in copy mode small frames are 0.83 to 1.15 with twice the CPUs and TCP was 0.05 to 0.17, and no card with
+        // zero-copy was measured.
         return new PathDecision(PortPath.Redirect, AutoRedirects);
     }
 }
