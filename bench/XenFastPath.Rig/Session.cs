@@ -27,7 +27,7 @@ internal static class Session
         Bench bench = new(options.Tag, arms, effort, samples, options.Only);
         (string Name, Action<Bench> Run)[] workloads = 
         [
-            (Throughput.Workload, Throughput.Run), (Tcp.Workload, Tcp.Run), (Latency.Workload, Latency.Run), (ZeroLoss.Workload, ZeroLoss.Run),
+            (Throughput.Workload, Throughput.Run), (Tcp.Workload, Tcp.Run), (Turns.Workload, Turns.Run), (Latency.Workload, Latency.Run), (ZeroLoss.Workload, ZeroLoss.Run),
             (Learned.Workload, Learned.Run),
         ];
         foreach ((string name, Action<Bench> run) in workloads)

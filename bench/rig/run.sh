@@ -3,8 +3,8 @@
 # and removes again, also on Ctrl-C. Writes tables, plots and every sample to bench/results. As root; nothing else should run meanwhile.
 #   bench/rig/run.sh                    everything, about half an hour
 #   bench/rig/run.sh --quick            the main cells, a few minutes
-#   bench/rig/run.sh --only PATTERN     what has PATTERN in "workload/cell" (throughput, tcp, latency, zero-loss, learning); begin with
-#                                       the workload. Tables of other workloads stay as they were measured.
+#   bench/rig/run.sh --only PATTERN     what has PATTERN in "workload/cell" (throughput, tcp, turns, latency, zero-loss, learning); begin
+#                                       with the workload. Tables of other workloads stay as they were measured.
 #   --arms A,B  --repetitions N         some arms only; how often each
 #   --results DIR                       where to write
 #   --report                            only writes tables and plots again, from the samples

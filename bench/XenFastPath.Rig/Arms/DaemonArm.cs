@@ -34,9 +34,21 @@ internal sealed class DaemonArm(string bin, string datapath) : Arm
         }
     }
 
+    /// <summary>Another datapath for the running arm's Network; returns when its port takes it.</summary>
+    public void Take(Site site, string other)
+    {
+        string socket = SocketOf(site);
+        Xfp(socket, "network", "set", BridgeArm.Device, "--datapath", other);
+        string path = "";
+        Tool.Eventually(() => IsReady(socket, site.A.Near, out path) && (path == BridgeArm.ArmName) == (other == BridgeArm.ArmName),
+            $"{site.A.Near} takes {other}");
+    }
+
+    private static string SocketOf(Site site) => site.Folder + "/run/xenfastpath.sock";
+
     private void Run(Site site, Parts parts)
     {
-        string run = site.Folder + "/run", bpffs = site.Folder + "/bpf", socket = run + "/xenfastpath.sock";
+        string run = site.Folder + "/run", bpffs = site.Folder + "/bpf", socket = SocketOf(site);
         Directory.CreateDirectory(run);
         Directory.CreateDirectory(bpffs);
         Tool.Run("mount", "-t", "bpf", "bpf", bpffs);

@@ -23,6 +23,7 @@ internal sealed record TableSpec(string Title, string Workload, string Metric, s
         new("CPUs busy", Throughput.Workload, Throughput.Cpu, "CPUs", 1, 2, IsLessBetter: true),
         new("CPUs that the hypervisor took meanwhile", Throughput.Workload, Throughput.Stolen, "CPUs", 1, 2, IsLessBetter: true, HasRatio: false),
         new("TCP", Tcp.Workload, Tcp.Rate, "Gb/s", 1e9, 2),
+        new("TCP, paths in turns under one connection", Turns.Workload, Tcp.Rate, "Gb/s", 1e9, 2),
         new("Latency, median", Latency.Workload, Latency.P50, "µs", 1, 1, IsLessBetter: true),
         new("Latency, p99", Latency.Workload, Latency.P99, "µs", 1, 1, IsLessBetter: true),
         new("Latency, p99.9", Latency.Workload, Latency.P999, "µs", 1, 1, IsLessBetter: true),

@@ -38,10 +38,12 @@ internal sealed class Bench(string tag, IReadOnlyList<Arm> arms, Effort effort, 
     /// <param name="addresses">How many addresses the second station has.</param>
     /// <param name="sinks">Counting programs on the stations' devices.</param>
     /// <param name="measure">Measures what it likes on a running arm.</param>
-    public void Each(string workload, Pair pair, int addresses, SinkKind sinks, Action<Setup> measure)
+    /// <param name="isAsked">Which arms the workload is about; null: all.</param>
+    public void Each(string workload, Pair pair, int addresses, SinkKind sinks, Action<Setup> measure, Predicate<Arm>? isAsked = null)
     {
-        List<Arm> able = [.. arms.Where(a => a.Learns || pair != Pair.VifPifWatched)];
-        foreach (Arm arm in arms.Except(able))
+        List<Arm> asked = [.. arms.Where(a => isAsked is null || isAsked(a))];
+        List<Arm> able = [.. asked.Where(a => a.Learns || pair != Pair.VifPifWatched)];
+        foreach (Arm arm in asked.Except(able))
             samples.LeaveOut(workload, arm.Name, "is no switch that learns addresses");
         for (int repetition = 0; repetition < effort.Repetitions; repetition++)
         {
@@ -112,7 +114,10 @@ internal sealed class Setup : IDisposable
 
     public Effort Effort => _bench.Effort;
 
-    public void Record(string cell, string metric, double value) => _bench.Samples.Add(new Sample(_workload, cell, Arm.Name, metric, value));
+    public void Record(string cell, string metric, double value) => Record(cell, Arm.Name, metric, value);
+
+    /// <summary>Of an arm that this one stands for.</summary>
+    public void Record(string cell, string arm, string metric, double value) => _bench.Samples.Add(new Sample(_workload, cell, arm, metric, value));
 
     /// <summary>From A to B, or back.</summary>
     public Generator Generator(FrameSizes sizes, bool isBack = false) => new(isBack

@@ -12,7 +12,7 @@ internal static class Tcp
     public const string Rate = "bits_per_second";
 
     /// <summary>Linux's own default. This machine's may be another: with BBR, which paces what it sends, runs had one of two rates.</summary>
-    private const string CongestionControl = "cubic";
+    public const string CongestionControl = "cubic";
 
     private const int Port = 5201, StallSecondsMax = 5;
 
@@ -31,7 +31,8 @@ internal static class Tcp
         }
     }
 
-    private static IEnumerable<(string Name, int Streams, bool IsBack)> Cells(Pair pair)
+    /// <summary>The cells of two stations.</summary>
+    public static IEnumerable<(string Name, int Streams, bool IsBack)> Cells(Pair pair)
     {
         foreach (int streams in (int[])[1, 8])
         {
@@ -42,11 +43,18 @@ internal static class Tcp
         }
     }
 
+    /// <summary>An iperf3 server for one test, which listens.</summary>
+    public static Background Serve(Setup setup, Station to)
+    {
+        Background server = new("iperf3", setup.Site.Folder + "/iperf3", "nsenter", "--net=" + to.Netns.Path, "iperf3", "-s", "-1");
+        server.Until(() => to.Netns.Run("ss", "-Hltn", $"sport = :{Port}").Length > 0, "the iperf3 server listens");
+        return server;
+    }
+
     private static void Measure(Setup setup, string cell, int streams, bool isBack)
     {
         (Station from, Station to) = isBack ? (setup.Site.B, setup.Site.A) : (setup.Site.A, setup.Site.B);
-        using Background server = new("iperf3", setup.Site.Folder + "/iperf3", "nsenter", "--net=" + to.Netns.Path, "iperf3", "-s", "-1");
-        server.Until(() => to.Netns.Run("ss", "-Hltn", $"sport = :{Port}").Length > 0, "the iperf3 server listens");
+        using Background server = Serve(setup, to);
         int seconds = Math.Max(2, (int)(setup.Effort.Seconds * 2));
         CpuSeconds[] spent = Cpu.Spent();
         long start = Stopwatch.GetTimestamp();
