@@ -25,10 +25,10 @@ internal static class Session
         foreach ((string arm, string reason) in missing)
             Console.WriteLine($"left out: {arm}: {reason}");
         Bench bench = new(options.Tag, arms, effort, samples, options.Only);
-        (string Name, Action<Bench> Run)[] workloads = 
+        (string Name, Action<Bench> Run)[] workloads =
         [
-            (Throughput.Workload, Throughput.Run), (Tcp.Workload, Tcp.Run), (Turns.Workload, Turns.Run), (Latency.Workload, Latency.Run), (ZeroLoss.Workload, ZeroLoss.Run),
-            (Learned.Workload, Learned.Run),
+            (Throughput.Workload, Throughput.Run), (Tcp.Workload, Tcp.Run), (Turns.Workload, Turns.Run), (Latency.Workload, Latency.Run),
+            (ZeroLoss.Workload, ZeroLoss.Run), (Learned.Workload, Learned.Run),
         ];
         foreach ((string name, Action<Bench> run) in workloads)
         {
