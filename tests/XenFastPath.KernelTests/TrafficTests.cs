@@ -69,14 +69,26 @@ public sealed class TrafficTests
         int forwarder = lab.Show().Forwarder.Pid!.Value;
         for (int i = 0; i < 3; i++)
         {
-            Thread flood = new(() => Iperf(a, b, b.Ip, "-u", "-b", "0", "-l", "100", "-t", "1"));
-            flood.Start();
-            while (!flood.Join(TimeSpan.FromMilliseconds(100)))
+            bool isOver = false;
+            Thread pauses = new(() =>
             {
                 // However fast it is, it finds a full batch when it was stopped for a moment; for longer (60 ms) it would throw that away.
-                Lab.Lab.Signal(forwarder, SIGSTOP);
-                Thread.Sleep(20);
-                Lab.Lab.Signal(forwarder, SIGCONT);
+                for (; !Volatile.Read(ref isOver); Thread.Sleep(80))
+                {
+                    Lab.Lab.Signal(forwarder, SIGSTOP);
+                    Thread.Sleep(20);
+                    Lab.Lab.Signal(forwarder, SIGCONT);
+                }
+            });
+            pauses.Start();
+            try
+            {
+                Iperf(a, b, b.Ip, "-u", "-b", "0", "-l", "100", "-t", "1");
+            }
+            finally
+            {
+                Volatile.Write(ref isOver, true);
+                pauses.Join();
             }
 
             // From the flooded one: it was its socket. (Its replies would be there before the loop has done with the request.)

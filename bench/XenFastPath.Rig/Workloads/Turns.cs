@@ -53,8 +53,6 @@ internal static class Turns
                 setup.Record(cell, path, Tcp.Rate, rate);
             Console.WriteLine($"    {cell,-28} auto {rates[Auto] / 1e9,6:F2} Gb/s, bridge {rates[Bridge] / 1e9,6:F2}, ratio {rates[Auto] / rates[Bridge]:F2}");
         }
-
-        daemon.Take(setup.Site, Auto);
     }
 
     /// <summary>What a station's device receives, bits a second, headers included.</summary>
